@@ -1,0 +1,1 @@
+//! Time-series readers, windows, splits and batches, without MLX.

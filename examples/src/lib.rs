@@ -1,0 +1,1 @@
+//! Short programs that show one idea each; see the `src/bin` folder.

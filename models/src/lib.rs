@@ -1,0 +1,1 @@
+//! Ready networks built from `ncps-core`.

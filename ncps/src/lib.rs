@@ -1,0 +1,3 @@
+//! Train neural circuit policies on MLX.
+
+pub use ncps_core::wiring;

@@ -1,0 +1,3 @@
+//! The `ncps` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Chip table, device detection, measurements and plots.
