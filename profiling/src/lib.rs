@@ -1,1 +1,17 @@
-//! Chip table, device detection, measurements and plots.
+//! What this machine is, what was measured on it, and how to show both without inventing a number.
+//!
+//! Every metric is a [`Reading`]: either a value with its unit, source and scope, or the reason why
+//! there is none. The modules below [`device`] find out what the machine is.
+//! Nothing here depends on MLX.
+
+pub mod chips;
+pub mod cpu_time;
+pub mod device;
+mod error;
+pub mod memory;
+mod reading;
+pub mod runner;
+pub mod table;
+
+pub use error::{Error, Result};
+pub use reading::{Quality, Reading, Reason, Scope, Unit};
