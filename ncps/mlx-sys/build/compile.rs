@@ -25,7 +25,12 @@ pub(crate) struct Includes {
 /// Compiles all of mlx-c into `libmlxc.a` and tells Cargo to link it.
 ///
 /// The files share nearly all of their headers, so one translation unit takes a sixth of the time.
-pub(crate) fn mlx_c(out_dir: &Path, compat: &Path, includes: &Includes) -> Outcome<()> {
+pub(crate) fn mlx_c(
+    out_dir: &Path,
+    compat: &Path,
+    includes: &Includes,
+    deployment_target: Option<&str>,
+) -> Outcome<()> {
     let unit = out_dir.join("mlx_c.cpp");
     fs::write(&unit, unit_text(&sources(&includes.mlx_c)?)).map_err(io("write", &unit))?;
     let mut build = cc::Build::new();
@@ -44,6 +49,9 @@ pub(crate) fn mlx_c(out_dir: &Path, compat: &Path, includes: &Includes) -> Outco
         .file(&unit);
     for dir in &includes.mlx {
         build.flag("-isystem").flag(dir);
+    }
+    if let Some(version) = deployment_target {
+        build.env("MACOSX_DEPLOYMENT_TARGET", version);
     }
     let compiler = build.get_compiler();
     check_compiler(out_dir, &compiler.to_command())?;

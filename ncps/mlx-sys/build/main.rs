@@ -94,13 +94,12 @@ fn build() -> Outcome<()> {
         .filter(|dir| dir.is_dir())
         .collect();
     let includes = Includes { mlx, mlx_c };
-    compile::mlx_c(
-        &out_dir,
-        &crate_dir.join("native/mlx_c_compat.h"),
-        &includes,
-    )?;
+    // Rust's own default, macOS 11, lacks the parts of libc++ that C++20 needs.
+    let deployment_target = (os == "macos").then(|| wheel::oldest_macos(&macos));
+    let compat = crate_dir.join("native/mlx_c_compat.h");
+    compile::mlx_c(&out_dir, &compat, &includes, deployment_target)?;
     link(&out_dir, &prefix)?;
-    publish(&prefix, &includes);
+    publish(&prefix, &includes, deployment_target);
     Ok(())
 }
 
@@ -128,6 +127,13 @@ fn link(out_dir: &Path, prefix: &Prefix) -> Outcome<()> {
         reachable.join("lib").display()
     );
     println!("cargo::rustc-link-lib=dylib=mlx");
+    // A cache that was emptied is filled again by the next build.
+    for file in ["libmlx.so", "libmlx.dylib"] {
+        let library = prefix.dir.join("lib").join(file);
+        if library.is_file() {
+            println!("cargo::rerun-if-changed={}", library.display());
+        }
+    }
     // For this package's own tests and examples; Cargo cannot hand an rpath on to dependents.
     println!(
         "cargo::rustc-link-arg=-Wl,-rpath,{}",
@@ -137,7 +143,7 @@ fn link(out_dir: &Path, prefix: &Prefix) -> Outcome<()> {
 }
 
 /// What dependents read as `DEP_MLX_*`, the first three being upstream's.
-fn publish(prefix: &Prefix, includes: &Includes) {
+fn publish(prefix: &Prefix, includes: &Includes, deployment_target: Option<&str>) {
     let dirs = includes.mlx.iter().chain([&includes.mlx_c]);
     let include = env::join_paths(dirs).unwrap_or_default();
     println!("cargo::metadata=include={}", include.display());
@@ -149,6 +155,14 @@ fn publish(prefix: &Prefix, includes: &Includes) {
         prefix.dir.join("lib").display()
     );
     println!("cargo::metadata=origin={}", prefix.origin);
+    if let Some(version) = deployment_target {
+        println!("cargo::metadata=macos_deployment_target={version}");
+    }
+    // An unoptimised build keeps the wheel's BLAS, which is then the faster one.
+    println!(
+        "cargo::rustc-env=NCPS_MLX_OPT_LEVEL={}",
+        env::var("OPT_LEVEL").unwrap_or_default()
+    );
     println!(
         "cargo::rustc-env=NCPS_MLX_BUILD_PREFIX={}",
         prefix.dir.display()

@@ -155,6 +155,72 @@ pub enum Error {
     )]
     NoCacheFolder,
 
+    /// The run-time choice names nothing that we know.
+    #[error(
+        "NCPS_MLX_LIBRARY={value} names no libmlx: expected cpu, cuda, or an absolute folder that holds libmlx.so (in a \
+         Python environment: site-packages/mlx/lib)"
+    )]
+    BadChoice {
+        /// Value of the variable.
+        value: String,
+    },
+
+    /// The run-time choice exists on Linux alone.
+    #[error(
+        "NCPS_MLX_LIBRARY={value} has no effect on this system: expected Linux; unset it (macOS has one library, with Metal)"
+    )]
+    NoChoiceHere {
+        /// Value of the variable.
+        value: String,
+    },
+
+    /// No CUDA library is installed.
+    #[error(
+        "NCPS_MLX_LIBRARY=cuda, but no CUDA build of MLX is installed: looked in {looked}; fetch it (2.5 GB) with `{command}`"
+    )]
+    NoCuda {
+        /// Places that were searched.
+        looked: String,
+        /// Command that installs it.
+        command: String,
+    },
+
+    /// A library cannot be loaded because of what it needs.
+    #[error("{library} cannot be loaded, for it needs {missing}; {remedy}")]
+    MissingParts {
+        /// The library.
+        library: PathBuf,
+        /// What it needs and is not found, separated by commas.
+        missing: String,
+        /// How to get it.
+        remedy: String,
+    },
+
+    /// The restarted program still has another library.
+    #[error(
+        "NCPS_MLX_LIBRARY asks for {wanted}, but {loaded} was loaded: another libmlx stands first on LD_LIBRARY_PATH or in \
+         LD_PRELOAD, or the program was linked with an RPATH; remove it"
+    )]
+    NotTaken {
+        /// Library asked for.
+        wanted: PathBuf,
+        /// Library found in the process.
+        loaded: PathBuf,
+    },
+
+    /// The program could not be started again.
+    #[error(
+        "cannot restart {program} with another libmlx: {source}; set LD_LIBRARY_PATH={library_path} by hand"
+    )]
+    Restart {
+        /// Program that was to be started.
+        program: PathBuf,
+        /// What LD_LIBRARY_PATH should hold.
+        library_path: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+
     /// A file operation failed.
     #[error("cannot {action} {path}: {source}; check permissions and free space")]
     Io {

@@ -19,10 +19,18 @@ mod bindings {
     include!("generated/bindings.rs");
 }
 
+#[cfg(not(target_vendor = "apple"))]
+#[allow(unsafe_code, reason = "CBLAS takes raw pointers")]
+pub mod blas;
+pub mod cuda;
+mod elf;
 pub mod error;
+#[allow(unsafe_code, reason = "asks the loader and mlx-c")]
+pub mod facts;
 #[cfg(not(target_vendor = "apple"))]
 #[allow(unsafe_code, reason = "exports a C symbol")]
 mod mach;
+pub mod select;
 pub mod wheel;
 
 pub use bindings::*;

@@ -7,7 +7,7 @@ mod pip;
 mod python;
 
 pub use cache::{cache_root, is_complete, unpacked_dir, version_of_prefix};
-pub use pip::{ensure, install_cuda_command};
+pub use pip::{ensure, pip_install};
 pub use python::{Python, find_python};
 
 use crate::error::{Error, Result};
@@ -145,6 +145,16 @@ fn for_macos(version: &str) -> Result<&'static Wheel> {
         })
 }
 
+/// Oldest macOS that runs the wheel chosen for a macOS version: what C++ against its headers is compiled for.
+pub fn oldest_macos(version: &str) -> &'static str {
+    let wheel = for_macos(version).ok();
+    match wheel.map(|wheel| wheel.flavour) {
+        Some("metal-26") => "26.0",
+        Some("metal-15") => "15.0",
+        _ => "14.0",
+    }
+}
+
 /// Name of the library's file on an operating system.
 pub fn library_file(os: &str) -> &'static str {
     if os == "macos" {
@@ -176,6 +186,14 @@ mod tests {
         assert_eq!(pick("macos", "aarch64", "", "15.6.1").unwrap(), "metal-15");
         assert_eq!(pick("macos", "aarch64", "", "25").unwrap(), "metal-15");
         assert_eq!(pick("macos", "aarch64", "", "26.1").unwrap(), "metal-26");
+    }
+
+    #[test]
+    fn code_is_compiled_for_the_system_of_its_wheel() {
+        assert_eq!(
+            ["14.5", "15.1", "26.2", ""].map(oldest_macos),
+            ["14.0", "15.0", "26.0", "14.0"]
+        );
     }
 
     #[test]

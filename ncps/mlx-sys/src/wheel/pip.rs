@@ -209,14 +209,48 @@ fn digest(path: &Path) -> Result<String> {
         .collect())
 }
 
-/// The pip command that installs the CUDA library with every NVIDIA part beside it, where libmlx looks for them.
-pub fn install_cuda_command(root: &Path, wheel: &Wheel) -> String {
-    let dir = unpacked_dir(root, wheel);
-    format!(
-        "python3 -m pip install --target {} {}=={MLX_VERSION}",
-        dir.display(),
-        wheel.package
-    )
+/// Installs packages into a folder with pip, showing pip's own output.
+///
+/// # Errors
+/// `NoPip` if that Python has none, `Pip` if it fails.
+pub fn pip_install(
+    python: &Python,
+    into: &Path,
+    package: &'static str,
+    wanted: &[&str],
+) -> Result<()> {
+    if !python.has_pip {
+        return Err(Error::NoPip {
+            python: python.program.to_string_lossy().into_owned(),
+            file: package,
+        });
+    }
+    let status = Command::new(&python.program)
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "--upgrade",
+            "--target",
+        ])
+        .arg(into)
+        .args(wanted)
+        .status()
+        .map_err(io("run", Path::new(&python.program)))?;
+    if status.success() {
+        return Ok(());
+    }
+    let command = format!(
+        "python3 -m pip install --target {} {}",
+        into.display(),
+        wanted.join(" ")
+    );
+    Err(Error::Pip {
+        package,
+        detail: format!("it ended with {status}"),
+        command,
+    })
 }
 
 fn text_of(output: &Output) -> String {
@@ -234,7 +268,7 @@ fn last_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CPU_X86_64, CUDA_12};
+    use super::super::CPU_X86_64;
     use super::*;
 
     #[test]
@@ -311,14 +345,5 @@ mod tests {
             .map(|entry| entry.unwrap().file_name())
             .collect();
         assert_eq!(left, ["lock"]);
-    }
-
-    #[test]
-    fn cuda_goes_where_its_parts_find_each_other() {
-        let command = install_cuda_command(Path::new("/c/ncps"), &CUDA_12);
-        assert_eq!(
-            command,
-            "python3 -m pip install --target /c/ncps/mlx-0.32.2-cuda-12 mlx-cuda-12==0.32.2"
-        );
     }
 }
