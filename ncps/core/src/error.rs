@@ -245,7 +245,9 @@ pub enum Error {
         expected: String,
     },
     /// An array given to a layer has an element type that it cannot compute with.
-    #[error("{layer}: `{argument}` has elements of type {found:?}, expected floating-point numbers; convert it first")]
+    #[error(
+        "{layer}: `{argument}` has elements of type {found:?}, expected floating-point numbers; convert it first"
+    )]
     ElementType {
         /// The layer, for example `cfc`.
         layer: &'static str,

@@ -1,8 +1,13 @@
 //! Wirings, LTC and CfC cells, sequence layers, fused kernels and training for neural circuit
 //! policies on MLX.
 
+mod array;
+pub mod cell;
 pub mod error;
+pub mod import;
+pub mod init;
 pub mod kernel;
+pub mod rnn;
 pub mod wiring;
 
 pub use error::{Error, Result};

@@ -1,0 +1,3 @@
+//! Weights made by other programs.
+
+pub mod torch;

@@ -1,0 +1,106 @@
+//! The LSTM sequence layer, a baseline.
+
+use mlx_rs::macros::ModuleParameters;
+use serde::{Deserialize, Serialize};
+
+use super::cfc::{check_size, default_return_sequences};
+use super::input::{Border, Sequence};
+use super::unroll::{Unrolled, unroll};
+use super::{SequenceInput, SequenceLayer, SequenceOutput};
+use crate::array::{During, Mlx};
+use crate::cell::{LstmCell, PassThrough};
+use crate::error::Result;
+use crate::init::Initializer;
+
+/// What an LSTM layer is built from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LstmConfig {
+    /// Number of input features, at least 1.
+    pub inputs: usize,
+    /// Number of neurons, all of them outputs.
+    pub units: usize,
+    /// Whether the outputs of all steps are given, or of the last one only.
+    #[serde(default = "default_return_sequences")]
+    pub return_sequences: bool,
+}
+
+impl LstmConfig {
+    /// A layer of `units` neurons.
+    pub fn new(inputs: usize, units: usize) -> Self {
+        Self {
+            inputs,
+            units,
+            return_sequences: true,
+        }
+    }
+
+    /// Builds the layer; equal configurations and seeds give equal parameters.
+    ///
+    /// # Errors
+    /// [`crate::Error::Layer`] for a size of 0.
+    pub fn build(&self, seed: u64) -> Result<Lstm> {
+        check_size("lstm", "inputs", self.inputs)?;
+        check_size("lstm", "units", self.units)?;
+        let mut init = Initializer::new(seed);
+        Ok(Lstm {
+            lstm: LstmCell::new(self.inputs, self.units, &mut init),
+            config: self.clone(),
+        })
+    }
+}
+
+/// A layer of LSTM neurons over sequences; time spans do not enter.
+///
+/// The equations are those of [`LstmCell`].
+#[derive(Debug, Clone, ModuleParameters)]
+pub struct Lstm {
+    /// The neurons.
+    #[param]
+    pub lstm: LstmCell,
+    config: LstmConfig,
+}
+
+impl Lstm {
+    /// The configuration that the layer was built from.
+    pub fn config(&self) -> &LstmConfig {
+        &self.config
+    }
+
+    fn plain(&self, sequence: &Sequence) -> Mlx<Unrolled> {
+        let memory = self.lstm.run(&sequence.time_major()?)?;
+        let every_step = self.config.return_sequences;
+        unroll(&PassThrough, Some(&memory), sequence, every_step)
+    }
+}
+
+impl SequenceLayer for Lstm {
+    fn sequence(&self, input: &SequenceInput<'_>) -> Result<SequenceOutput> {
+        let border = Border {
+            layer: "lstm",
+            inputs: self.config.inputs,
+            units: self.config.units,
+            has_memory: true,
+        };
+        let sequence = border.check(input)?;
+        let unrolled = self.plain(&sequence).during("lstm sequence")?;
+        sequence.output(unrolled.hidden, unrolled.state)
+    }
+
+    fn inputs(&self) -> usize {
+        self.config.inputs
+    }
+
+    fn outputs(&self) -> usize {
+        self.config.units
+    }
+
+    fn state_units(&self) -> usize {
+        self.config.units
+    }
+
+    fn has_memory(&self) -> bool {
+        true
+    }
+}
