@@ -25,6 +25,8 @@
 //! # Ok::<(), ncps_core::Error>(())
 //! ```
 
+#[cfg(test)]
+mod argument_tests;
 mod auto_ncp;
 mod custom;
 #[cfg(test)]
