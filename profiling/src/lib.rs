@@ -1,7 +1,7 @@
 //! What this machine is, what was measured on it, and how to show both without inventing a number.
 //!
 //! Every metric is a [`Reading`]: either a value with its unit, source and scope, or the reason why
-//! there is none. The modules below [`device`] find out what the machine is.
+//! there is none. [`device`] finds out what the machine is; [`plot`] and [`report`] show what a run did.
 //! Nothing here depends on MLX.
 
 pub mod chips;
@@ -9,7 +9,9 @@ pub mod cpu_time;
 pub mod device;
 mod error;
 pub mod memory;
+pub mod plot;
 mod reading;
+pub mod report;
 pub mod runner;
 pub mod table;
 
