@@ -165,3 +165,41 @@ fn bad_tables_are_refused_with_the_row_named() {
     let twice = good.replacen("\"m1-8g\"", "\"m1-7g\"", 1);
     assert!(refused(&twice).contains("`m1-7g` is there twice"));
 }
+
+/// Configs named after a device carry the batch and the width of its row.
+#[test]
+fn device_configs_agree_with_the_table() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let mut checked = 0;
+    for row in DeviceTable::embedded().rows() {
+        let path = folder.join(row.device()).with_extension("toml");
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            continue;
+        };
+        if DeviceTable::embedded().by_device(&row.device()) != Some(row) {
+            continue;
+        }
+        let config: toml::Table = text.parse().unwrap();
+        let name = path.display();
+        assert_eq!(
+            config["device"].as_str(),
+            Some(row.device().as_str()),
+            "{name}"
+        );
+        let batch = config["train"]["batch_size"].as_integer();
+        assert_eq!(batch, Some(i64::from(row.batch)), "{name}");
+        let units = config["model"]["units"]["units"].as_integer();
+        assert_eq!(units, Some(i64::from(row.backbone_units)), "{name}");
+        checked += 1;
+    }
+    let families = [
+        "m1", "m1-pro", "m1-max", "m1-ultra", "m2", "m3", "m4", "m5", "m6", "cpu", "cuda",
+    ];
+    for device in families {
+        assert!(
+            folder.join(device).with_extension("toml").is_file(),
+            "{device}"
+        );
+    }
+    assert!(checked >= 20, "only {checked} configs were checked");
+}
