@@ -3,11 +3,13 @@
 
 mod array;
 pub mod cell;
+pub mod checkpoint;
 pub mod error;
 pub mod import;
 pub mod init;
 pub mod kernel;
 pub mod rnn;
+pub mod train;
 pub mod wiring;
 
 pub use error::{Error, Result};

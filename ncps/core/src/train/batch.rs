@@ -1,0 +1,106 @@
+//! What one step of training reads.
+
+use mlx_rs::{Array, Dtype};
+
+use super::metrics::TargetUnits;
+use crate::{Error, Result};
+
+/// What a model sees of a batch.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// Features [B, T, F].
+    pub x: Array,
+    /// Time since the previous step [B, T], in the data's unit; `None` where steps are even.
+    pub timespans: Option<Array>,
+    /// 1 where a step is real, 0 where it is padding [B, T]; `None` where all are real.
+    pub mask: Option<Array>,
+}
+
+/// A batch: inputs, what should come out, and how much each sample or step counts.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// What the model sees.
+    pub inputs: Inputs,
+    /// Regression and binary labels [B, T, O] or [B, O] (the last axis may be missing where O is 1),
+    /// class ids [B, T] or [B]; float32 throughout.
+    pub targets: Array,
+    /// Weight of each sample [B] or of each step [B, T]; 0 takes it out of loss and metrics.
+    pub weights: Array,
+}
+
+impl Batch {
+    pub(super) fn arrays(&self) -> Vec<(&'static str, Option<&Array>)> {
+        vec![
+            ("x", Some(&self.inputs.x)),
+            ("timespans", self.inputs.timespans.as_ref()),
+            ("mask", self.inputs.mask.as_ref()),
+            ("targets", Some(&self.targets)),
+            ("weights", Some(&self.weights)),
+        ]
+    }
+}
+
+/// Gives the batches of a split, all of the same shapes.
+pub trait BatchSource {
+    /// Counts the batches of an epoch; at least 1.
+    fn steps(&self) -> usize;
+
+    /// Makes batch `step` of `epoch`: the same arguments give the same batch, also in another process.
+    ///
+    /// # Errors
+    /// Whatever the data refuses.
+    fn batch(&mut self, epoch: u64, step: usize) -> Result<Batch>;
+
+    /// Tells how targets were normalised, so that metrics come out in the data's own units.
+    fn target_units(&self) -> Option<TargetUnits> {
+        None
+    }
+}
+
+/// The shapes of a batch: what decides whether a function must be traced again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Signature {
+    parts: Vec<(&'static str, Option<Vec<i32>>)>,
+}
+
+impl Signature {
+    pub(super) fn of(batch: &Batch) -> Result<Self> {
+        let mut parts = Vec::new();
+        for (argument, array) in batch.arrays() {
+            if let Some(array) = array
+                && array.dtype() != Dtype::Float32
+            {
+                return Err(Error::Batch {
+                    argument,
+                    found: format!("of type {:?}", array.dtype()),
+                    expected: "Float32".to_owned(),
+                });
+            }
+            parts.push((argument, array.map(|array| array.shape().to_vec())));
+        }
+        Ok(Self { parts })
+    }
+
+    /// Refuses a batch that would need another trace.
+    pub(super) fn check(&self, other: &Self) -> Result<()> {
+        for ((argument, expected), (_, found)) in self.parts.iter().zip(&other.parts) {
+            if expected != found {
+                return Err(Error::Batch {
+                    argument,
+                    found: describe(found),
+                    expected: format!(
+                        "{} as in the first batch; pad the last batch and give the padding weight 0",
+                        describe(expected)
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn describe(shape: &Option<Vec<i32>>) -> String {
+    shape
+        .as_ref()
+        .map_or_else(|| "absent".to_owned(), |shape| format!("{shape:?}"))
+}

@@ -1,0 +1,293 @@
+//! One epoch: launch a step, then read the one before it.
+
+use std::rc::Rc;
+
+use mlx_rs::transforms::async_eval;
+use mlx_rs::{Array, ops};
+
+use super::batch::{Batch, BatchSource, Signature};
+use super::evaluate::check_targets;
+use super::flat::host;
+use super::step::Form;
+use super::trainer::{ADVICE, Trainer, vector};
+use super::{Model, Observer, StepReport};
+use crate::{Error, Result};
+
+/// A step that was launched and not yet read.
+struct Flight {
+    report: StepReport,
+    loss: Array,
+    weight: Array,
+    norm: Option<Array>,
+}
+
+impl<M: Model + 'static> Trainer<M> {
+    /// Trains the rest of an epoch; `false` if the observer asked to stop before its end.
+    pub(super) fn train_epoch(
+        &mut self,
+        train: &mut dyn BatchSource,
+        observer: &mut dyn Observer,
+    ) -> Result<bool> {
+        let mut flight: Option<Flight> = None;
+        let mut is_done = true;
+        while self.progress.step_in_epoch < self.progress.steps_per_epoch {
+            if observer.should_stop() {
+                is_done = false;
+                break;
+            }
+            let batch = train.batch(self.progress.epoch, self.progress.step_in_epoch)?;
+            self.check_batch(&batch)?;
+            let next = self.launch(&batch)?;
+            // Reading the step before leaves the device one step to work on meanwhile.
+            if let Some(previous) = flight.replace(next) {
+                self.land(&previous, observer)?;
+            }
+        }
+        if let Some(last) = flight {
+            self.land(&last, observer)?;
+        }
+        Ok(is_done)
+    }
+
+    fn check_batch(&mut self, batch: &Batch) -> Result<()> {
+        let found = Signature::of(batch)?;
+        match &self.signature {
+            Some(signature) => signature.check(&found),
+            None => {
+                self.signature = Some(found);
+                Ok(())
+            }
+        }
+    }
+
+    /// Builds the graph of one step and hands it to the device.
+    fn launch(&mut self, batch: &Batch) -> Result<Flight> {
+        let shared = Rc::clone(&self.shared);
+        let config = &shared.config;
+        let rate = self.progress.learning_rate(config);
+        let is_update = self.progress.is_update_due(config);
+        let (loss, weight, norm) = match config.accumulate {
+            1 => self.step_at_once(batch, rate)?,
+            _ => self.step_in_parts(batch, rate, is_update)?,
+        };
+        if self.progress.epoch == 0 {
+            self.check_classes(batch)?;
+        }
+        let state = [&self.arrays.parameters, &loss, &weight].into_iter();
+        let waiting = self
+            .arrays
+            .waiting
+            .iter()
+            .flat_map(|(sum, weight)| [sum, weight]);
+        async_eval(state.chain(&self.arrays.slots).chain(&norm).chain(waiting)).map_err(lift)?;
+        self.progress.count(is_update);
+        Ok(Flight {
+            report: StepReport {
+                step: self.progress.step,
+                updates: self.progress.updates,
+                epoch: self.progress.epoch,
+                step_in_epoch: self.progress.step_in_epoch,
+                steps_per_epoch: self.progress.steps_per_epoch,
+                loss: 0.0,
+                gradient_norm: None,
+                learning_rate: rate,
+            },
+            loss,
+            weight,
+            norm,
+        })
+    }
+
+    fn step_at_once(&mut self, batch: &Batch, rate: f64) -> Result<(Array, Array, Option<Array>)> {
+        let mut arguments = self.state_arguments(rate);
+        arguments.extend(self.shared.frozen.iter().cloned());
+        arguments.push(self.key());
+        Form::append(&mut arguments, batch);
+        let outputs = self.functions(Form::of(batch)).step.call(&arguments)?;
+        let [loss, weight, state @ ..] = &outputs[..] else {
+            return Err(lift("the train step lost its outputs".into()));
+        };
+        let norm = self.take_state(state)?;
+        Ok((loss.clone(), weight.clone(), Some(norm)))
+    }
+
+    fn step_in_parts(
+        &mut self,
+        batch: &Batch,
+        rate: f64,
+        is_update: bool,
+    ) -> Result<(Array, Array, Option<Array>)> {
+        let zero = || {
+            (
+                vector(&vec![0.0; self.shared.layout.total()]),
+                Array::from_f32(0.0),
+            )
+        };
+        let (sum, weight) = self.arrays.waiting.clone().unwrap_or_else(zero);
+        let mut arguments = vec![self.arrays.parameters.clone()];
+        arguments.extend(self.shared.frozen.iter().cloned());
+        arguments.extend([sum, weight, self.key()]);
+        Form::append(&mut arguments, batch);
+        let form = Form::of(batch);
+        let outputs = self.functions(form).accumulate.call(&arguments)?;
+        let [loss, weight, sum, total] = &outputs[..] else {
+            return Err(lift("the gradients lost their outputs".into()));
+        };
+        let (loss, weight) = (loss.clone(), weight.clone());
+        if !is_update {
+            self.arrays.waiting = Some((sum.clone(), total.clone()));
+            return Ok((loss, weight, None));
+        }
+        let mut arguments = self.state_arguments(rate);
+        arguments.extend([sum.clone(), total.clone()]);
+        let outputs = self.functions(form).apply.call(&arguments)?;
+        let norm = self.take_state(&outputs)?;
+        self.arrays.waiting = None;
+        Ok((loss, weight, Some(norm)))
+    }
+
+    /// Parameters, slots, scalars and constants, in the order of the functions.
+    fn state_arguments(&self, rate: f64) -> Vec<Array> {
+        let optimizer = &self.shared.config.optimizer;
+        let scalars = optimizer.scalars(rate, self.progress.updates + 1);
+        let mut arguments = vec![self.arrays.parameters.clone()];
+        arguments.extend(self.arrays.slots.iter().cloned());
+        arguments.extend(scalars.map(Array::from_f32));
+        arguments.extend(self.shared.decay.iter().chain(&self.shared.floor).cloned());
+        arguments
+    }
+
+    /// Keeps (parameters, slots) of (norm, parameters, slots) and gives the norm.
+    fn take_state(&mut self, outputs: &[Array]) -> Result<Array> {
+        let [norm, parameters, slots @ ..] = outputs else {
+            return Err(lift("the update lost its outputs".into()));
+        };
+        self.arrays.parameters = parameters.clone();
+        self.arrays.slots = slots.to_vec();
+        Ok(norm.clone())
+    }
+
+    /// A key from (seed, step) alone: there is no hidden random state to save.
+    fn key(&self) -> Array {
+        let mixed = mix(self.seed ^ mix(self.progress.step));
+        Array::from_slice(&[(mixed >> 32) as u32, mixed as u32], &[2])
+    }
+
+    /// Looks through the targets once, in the first epoch, before the device reads by them.
+    fn check_classes(&self, batch: &Batch) -> Result<()> {
+        let task = self.shared.config.loss.task();
+        let Some(outputs) = self.shared.outputs.get() else {
+            return Ok(());
+        };
+        if task == super::loss::Task::Regression {
+            return Ok(());
+        }
+        check_targets(task, outputs, &host(&batch.targets)?, &counting(batch)?)
+    }
+
+    /// Waits for a step, checks it and reports it.
+    fn land(&mut self, flight: &Flight, observer: &mut dyn Observer) -> Result<()> {
+        let loss = item(&flight.loss)?;
+        let weight = item(&flight.weight)?;
+        let norm = flight.norm.as_ref().map(item).transpose()?;
+        let report = StepReport {
+            loss: if weight > 0.0 { loss / weight } else { 0.0 },
+            gradient_norm: norm,
+            ..flight.report.clone()
+        };
+        let quantities = [("loss", Some(report.loss)), ("gradient norm", norm)];
+        for (quantity, value) in quantities {
+            self.check_finite(quantity, value, &report)?;
+        }
+        self.progress.loss += loss;
+        self.progress.weight += weight;
+        observer.on_step(&report);
+        Ok(())
+    }
+
+    pub(super) fn check_finite(
+        &self,
+        quantity: &'static str,
+        value: Option<f64>,
+        report: &StepReport,
+    ) -> Result<()> {
+        match value {
+            Some(value) if !value.is_finite() => Err(Error::Diverged {
+                quantity,
+                value,
+                step: report.step,
+                epoch: report.epoch,
+                last_checkpoint: self.last_checkpoint.clone(),
+                advice: ADVICE,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The weight of each target of a batch, with the mask in it.
+fn counting(batch: &Batch) -> Result<Vec<f32>> {
+    let combined = match &batch.inputs.mask {
+        Some(mask) if batch.targets.ndim() > 1 => {
+            let weights = match batch.weights.ndim() {
+                1 => batch.weights.expand_dims(-1).map_err(lift)?,
+                _ => batch.weights.clone(),
+            };
+            ops::multiply(&weights, mask).map_err(lift)?
+        }
+        _ => batch.weights.clone(),
+    };
+    host(&combined)
+}
+
+fn item(array: &Array) -> Result<f64> {
+    let value = array.try_item_exact::<f32>();
+    let value = value.map_err(|error| lift(error.to_string().as_str().into()))?;
+    Ok(f64::from(value))
+}
+
+/// SplitMix64's output function (Steele et al. 2014): spreads neighbouring numbers over all bits.
+fn mix(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn lift(source: mlx_rs::error::Exception) -> Error {
+    Error::Mlx {
+        operation: "train step",
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_depend_on_seed_and_step() {
+        let mixed: Vec<u64> = (0..4)
+            .flat_map(|seed| (0..4).map(move |step| mix(seed ^ mix(step))))
+            .collect();
+        let mut unique = mixed.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), mixed.len());
+    }
+
+    #[test]
+    fn masked_steps_do_not_count() {
+        let array = |values: &[f32], shape: &[i32]| Array::from_slice(values, shape);
+        let batch = Batch {
+            inputs: crate::train::Inputs {
+                x: array(&[0.0; 4], &[2, 2, 1]),
+                timespans: None,
+                mask: Some(array(&[1.0, 0.0, 1.0, 1.0], &[2, 2])),
+            },
+            targets: array(&[0.0; 4], &[2, 2]),
+            weights: array(&[2.0, 1.0], &[2]),
+        };
+        assert_eq!(counting(&batch).unwrap(), [2.0, 0.0, 1.0, 1.0]);
+    }
+}

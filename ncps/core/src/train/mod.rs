@@ -1,0 +1,146 @@
+//! Training: a pure step over flat arrays, and the decisions around it.
+//!
+//! [`Trainer`] runs the loop. What it decides (learning rates, early stopping, what to keep) lives in
+//! pure functions of [`schedule`] and [`progress`]; what it computes is one function from
+//! (parameters, optimiser state, key, batch) to (loss, new state), traced once and compiled where that
+//! pays. Its whole state is what a checkpoint holds, so that a resumed run ends in the same bytes.
+
+mod batch;
+mod config;
+mod epoch;
+mod evaluate;
+mod flat;
+mod function;
+pub mod loss;
+pub mod metrics;
+pub mod optimizer;
+pub mod progress;
+mod resume;
+pub mod schedule;
+mod step;
+mod trainer;
+
+#[cfg(test)]
+mod testing;
+
+use std::path::PathBuf;
+
+use mlx_rs::Array;
+use mlx_rs::module::ModuleParameters;
+use serde::{Deserialize, Serialize};
+
+pub use batch::{Batch, BatchSource, Inputs};
+pub use config::{
+    CheckpointConfig, ClipConfig, CompileMode, DecayGroup, EarlyStopping, TrainConfig,
+};
+pub use evaluate::evaluate;
+pub(crate) use flat::host;
+pub use function::compilations;
+pub use loss::LossConfig;
+pub use metrics::{MetricName, Metrics, TargetUnits};
+pub use optimizer::OptimizerConfig;
+pub use progress::Best;
+pub use resume::Resumed;
+pub use schedule::Schedule;
+pub use trainer::{Outcome, Summary, Trainer};
+
+use crate::Result;
+
+/// A network that can be trained: its parameters and how they turn inputs into predictions.
+pub trait Model: ModuleParameters {
+    /// Predicts for one batch.
+    ///
+    /// # Shapes
+    /// `inputs` as in [`Inputs`]; the result is [B, T, O], or [B, O] for one prediction a sequence.
+    /// For classification these are logits.
+    ///
+    /// # Errors
+    /// Whatever the layers refuse; `key` drives dropout and is `None` outside of training.
+    fn forward(&mut self, inputs: &Inputs, key: Option<&Array>) -> Result<Array>;
+
+    /// Names the parameters that must stay at or above zero (an LTC with explicit constraints).
+    fn constrained_parameters(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl<M: Model + ?Sized> Model for Box<M> {
+    fn forward(&mut self, inputs: &Inputs, key: Option<&Array>) -> Result<Array> {
+        self.as_mut().forward(inputs, key)
+    }
+
+    fn constrained_parameters(&self) -> Vec<String> {
+        self.as_ref().constrained_parameters()
+    }
+}
+
+/// One batch of training, as an [`Observer`] sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepReport {
+    /// Batches seen since the run began, this one included.
+    pub step: u64,
+    /// Parameter updates since the run began.
+    pub updates: u64,
+    /// Epoch, from 0.
+    pub epoch: u64,
+    /// Batches seen in this epoch, this one included.
+    pub step_in_epoch: usize,
+    /// Batches in an epoch.
+    pub steps_per_epoch: usize,
+    /// Loss of this batch, before its update.
+    pub loss: f64,
+    /// Norm of the gradient before clipping; `None` while gradients are still being accumulated.
+    pub gradient_norm: Option<f64>,
+    /// Learning rate of the update.
+    pub learning_rate: f64,
+}
+
+/// One epoch; holds no times, so that two runs of one seed give equal reports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochReport {
+    /// Epoch, from 0.
+    pub epoch: u64,
+    /// Batches seen since the run began.
+    pub step: u64,
+    /// Learning rate of the epoch's last update.
+    pub learning_rate: f64,
+    /// `loss` over the epoch as it was trained; with `train_metrics` all metrics at its end.
+    pub train: Metrics,
+    /// Metrics of the validation split, when there is one.
+    pub validation: Option<Metrics>,
+    /// Whether these are the best weights so far.
+    pub is_best: bool,
+}
+
+/// A checkpoint that was just written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointReport {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Batches seen since the run began.
+    pub step: u64,
+    /// Epoch that the run continues with.
+    pub epoch: u64,
+    /// Whether it holds the best weights so far.
+    pub is_best: bool,
+}
+
+/// Watches a run and may end it.
+pub trait Observer {
+    /// Hears of each batch, at the latest when the next one is under way.
+    fn on_step(&mut self, _report: &StepReport) {}
+
+    /// Hears of each epoch.
+    fn on_epoch(&mut self, _report: &EpochReport) {}
+
+    /// Hears of each checkpoint.
+    fn on_checkpoint(&mut self, _report: &CheckpointReport) {}
+
+    /// Is asked before each batch; `true` saves a checkpoint and ends [`Trainer::fit`].
+    fn should_stop(&mut self) -> bool {
+        false
+    }
+}
+
+/// Watches nothing.
+impl Observer for () {}

@@ -1,0 +1,333 @@
+//! Saving a run and taking it up again, bit for bit.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use mlx_rs::Array;
+use serde::{Deserialize, Serialize};
+
+use super::config::{CompileMode, TrainConfig};
+use super::flat::host;
+use super::progress::Progress;
+use super::trainer::{Trainer, vector};
+use super::{CheckpointReport, Model, Observer};
+use crate::checkpoint::{self, MODEL, OPTIMIZER, STATE, Tensor, atomic};
+use crate::{Error, Result};
+
+const SCHEMA: u32 = 1;
+const WAITING: &str = "waiting";
+const WAITING_WEIGHT: &str = "waiting_weight";
+
+/// Settings that may change between the parts of a run without changing what was done so far.
+const FREE: [&str; 6] = [
+    "epochs",
+    "metrics",
+    "train_metrics",
+    "early_stopping",
+    "checkpoint",
+    "compile",
+];
+
+/// A run that was taken up again.
+#[derive(Debug)]
+pub struct Resumed {
+    /// The checkpoint.
+    pub path: PathBuf,
+    /// Epoch that the run goes on with.
+    pub epoch: u64,
+    /// Batches seen so far.
+    pub step: u64,
+    /// Newer checkpoints that are damaged, with the reasons.
+    pub rejected: Vec<(PathBuf, Error)>,
+    /// Whether the run will end in the same bits as without the pause: on the same kind of device.
+    pub exact: bool,
+}
+
+/// The content of `state.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct State {
+    schema: u32,
+    version: String,
+    seed: u64,
+    device: String,
+    compiled: bool,
+    config: TrainConfig,
+    progress: Progress,
+}
+
+impl<M: Model + 'static> Trainer<M> {
+    /// Takes up the newest checkpoint of the directory that verifies; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::CheckpointCorrupt`] if there are checkpoints and none verifies,
+    /// [`Error::CheckpointMismatch`] if it is another model's, [`Error::ResumeMismatch`] if the seed or
+    /// a setting that decides the result has changed, [`Error::Io`] if files cannot be read.
+    pub fn resume(&mut self) -> Result<Option<Resumed>> {
+        let Some(directory) = self.directory.clone() else {
+            return Ok(None);
+        };
+        let mut found = checkpoint::latest_valid(&directory)?;
+        let Some(path) = found.path else {
+            return match found.rejected.is_empty() {
+                true => Ok(None),
+                false => Err(found.rejected.swap_remove(0).1),
+            };
+        };
+        let exact = self.restore(&path)?;
+        self.last_checkpoint = Some(path.clone());
+        self.synchronise()?;
+        Ok(Some(Resumed {
+            path,
+            epoch: self.progress.epoch,
+            step: self.progress.step,
+            rejected: found.rejected,
+            exact,
+        }))
+    }
+
+    fn restore(&mut self, path: &Path) -> Result<bool> {
+        let files = checkpoint::contents(path)?;
+        let state = state(path, &files)?;
+        self.check_state(path, &state)?;
+        let exact = state.device == self.device;
+        if exact && self.shared.config.compile == CompileMode::Auto {
+            self.is_compiled = state.compiled;
+        }
+        let parameters = self.parameters(path, &files)?;
+        let tensors = tensors(path, &files, OPTIMIZER)?;
+        let layout = &self.shared.layout;
+        let saved = |name: &str| {
+            let flat = layout.find_tensors(&format!("{name}."), &tensors);
+            flat.map_err(|problem| mismatch(&path.join(OPTIMIZER), problem))
+        };
+        let slots = self.shared.config.optimizer.slots();
+        let slots: Result<Vec<Array>> =
+            slots.iter().map(|name| Ok(vector(&saved(name)?))).collect();
+        self.arrays.waiting = match tensors.get(WAITING_WEIGHT) {
+            Some(weight) => Some((
+                vector(&saved(WAITING)?),
+                Array::from_f32(weight.values.first().copied().unwrap_or_default()),
+            )),
+            None => None,
+        };
+        self.arrays.slots = slots?;
+        self.arrays.parameters = vector(&parameters);
+        self.best_parameters = self.saved_best(path, &state.progress, &parameters);
+        self.progress = state.progress;
+        Ok(exact)
+    }
+
+    /// Reads the trainable parameters and checks that the frozen ones are the model's.
+    fn parameters(&self, path: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<f32>> {
+        let tensors = tensors(path, files, MODEL)?;
+        let problem = |problem| mismatch(&path.join(MODEL), problem);
+        let names = self.shared.layout.frozen_names();
+        for (name, array) in names.iter().zip(&self.shared.frozen) {
+            let saved = tensors.get(name).map(|tensor| &tensor.values);
+            if saved != Some(&host(array)?) {
+                return Err(problem(format!(
+                    "the frozen parameter `{name}` has other values"
+                )));
+            }
+        }
+        let count = self.shared.layout.len() + names.len();
+        if tensors.len() != count {
+            let found = tensors.len();
+            return Err(problem(format!(
+                "it has {found} tensors, the model {count}"
+            )));
+        }
+        self.shared
+            .layout
+            .find_tensors("", &tensors)
+            .map_err(problem)
+    }
+
+    /// Finds the best weights of the run, which lie in a checkpoint of their own.
+    fn saved_best(&self, path: &Path, progress: &Progress, newest: &[f32]) -> Option<Vec<f32>> {
+        let best = progress.best.as_ref()?;
+        if best.step == progress.step {
+            return Some(newest.to_vec());
+        }
+        let path = path.with_file_name(checkpoint::step_name(best.step));
+        let files = checkpoint::contents(&path).ok()?;
+        self.parameters(&path, &files).ok()
+    }
+
+    fn check_state(&self, path: &Path, state: &State) -> Result<()> {
+        let differs = |key: &str, saved: String, given: String| Error::ResumeMismatch {
+            path: path.to_owned(),
+            key: key.to_owned(),
+            saved,
+            given,
+        };
+        let config = &self.shared.config;
+        if state.seed != self.seed {
+            return Err(differs(
+                "seed",
+                state.seed.to_string(),
+                self.seed.to_string(),
+            ));
+        }
+        if let Some((key, saved, given)) = difference(&state.config, config) {
+            return Err(differs(&format!("train.{key}"), saved, given));
+        }
+        let is_fixed = config.compile != CompileMode::Auto;
+        if is_fixed && state.compiled != config.compile.is_on(self.device) {
+            let word = |is_on| if is_on { "on" } else { "off" }.to_owned();
+            let given = word(!state.compiled);
+            return Err(differs("train.compile", word(state.compiled), given));
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint, if there is a directory for it, and removes outdated ones.
+    pub(super) fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let Some(directory) = self.directory.clone() else {
+            return Ok(());
+        };
+        let path = directory.join(checkpoint::step_name(self.progress.step));
+        let files = checkpoint::with_manifest(&path, self.files(&path)?)?;
+        atomic::write_directory(&path, &files)?;
+        self.last_checkpoint = Some(path.clone());
+        let config = &self.shared.config.checkpoint;
+        let best = self.progress.best.as_ref().map(|best| best.step);
+        let steps = checkpoint::steps(&directory)?;
+        let kept = best.filter(|_| config.keep_best);
+        for step in checkpoint::outdated(&steps, config.keep_last, kept) {
+            atomic::remove_directory(&directory.join(checkpoint::step_name(step)))?;
+        }
+        observer.on_checkpoint(&CheckpointReport {
+            path,
+            step: self.progress.step,
+            epoch: self.progress.epoch,
+            is_best: best == Some(self.progress.step),
+        });
+        Ok(())
+    }
+
+    fn files(&self, path: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        let layout = &self.shared.layout;
+        let parameters = host(&self.arrays.parameters)?;
+        self.check_parameters(&parameters)?;
+        let mut model = layout.tensors("", &parameters);
+        for (name, array) in layout.frozen_names().iter().zip(&self.shared.frozen) {
+            model.push(Tensor {
+                name: name.clone(),
+                shape: array.shape().iter().map(|&n| n as usize).collect(),
+                values: host(array)?,
+            });
+        }
+        let mut optimizer = Vec::new();
+        let names = self.shared.config.optimizer.slots();
+        for (name, slot) in names.iter().zip(&self.arrays.slots) {
+            optimizer.extend(layout.tensors(&format!("{name}."), &host(slot)?));
+        }
+        if let Some((sum, weight)) = &self.arrays.waiting {
+            optimizer.extend(layout.tensors(&format!("{WAITING}."), &host(sum)?));
+            optimizer.push(Tensor {
+                name: WAITING_WEIGHT.to_owned(),
+                shape: vec![1],
+                values: host(weight)?,
+            });
+        }
+        Ok(vec![
+            (MODEL, checkpoint::encode(path, model)?),
+            (OPTIMIZER, checkpoint::encode(path, optimizer)?),
+            (STATE, self.state_text(path)?),
+        ])
+    }
+
+    /// A checkpoint must be a place to come back to.
+    fn check_parameters(&self, parameters: &[f32]) -> Result<()> {
+        match parameters.iter().find(|value| !value.is_finite()) {
+            Some(value) => Err(Error::Diverged {
+                quantity: "parameters",
+                value: f64::from(*value),
+                step: self.progress.step,
+                epoch: self.progress.epoch,
+                last_checkpoint: self.last_checkpoint.clone(),
+                advice: super::trainer::ADVICE,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn state_text(&self, path: &Path) -> Result<Vec<u8>> {
+        let state = State {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            seed: self.seed,
+            device: self.device.to_owned(),
+            compiled: self.is_compiled,
+            config: self.shared.config.clone(),
+            progress: self.progress.clone(),
+        };
+        serde_json::to_vec_pretty(&state).map_err(|error| Error::CheckpointCorrupt {
+            path: path.join(STATE),
+            problem: error.to_string(),
+        })
+    }
+}
+
+fn state(path: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<State> {
+    let corrupt = |problem: String| Error::CheckpointCorrupt {
+        path: path.join(STATE),
+        problem,
+    };
+    let text = files
+        .get(STATE)
+        .ok_or_else(|| corrupt("it is missing".to_owned()))?;
+    let state: State = serde_json::from_slice(text).map_err(|error| corrupt(error.to_string()))?;
+    if state.schema != SCHEMA {
+        let schema = state.schema;
+        return Err(corrupt(format!(
+            "it has schema {schema}, expected {SCHEMA}"
+        )));
+    }
+    Ok(state)
+}
+
+fn tensors(
+    path: &Path,
+    files: &BTreeMap<String, Vec<u8>>,
+    name: &str,
+) -> Result<BTreeMap<String, Tensor>> {
+    let file = path.join(name);
+    let bytes = files.get(name).ok_or_else(|| Error::CheckpointCorrupt {
+        path: file.clone(),
+        problem: "it is missing".to_owned(),
+    })?;
+    checkpoint::decode(&file, bytes)
+}
+
+fn mismatch(path: &Path, problem: String) -> Error {
+    Error::CheckpointMismatch {
+        path: path.to_owned(),
+        problem,
+    }
+}
+
+/// Finds the first setting that would make the rest of the run another run.
+fn difference(saved: &TrainConfig, given: &TrainConfig) -> Option<(String, String, String)> {
+    let fields = |config: &TrainConfig| match serde_json::to_value(config) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let (old, new) = (fields(saved), fields(given));
+    let length_matters = given.schedule.depends_on_length();
+    let is_free = |key: &str| FREE.contains(&key) && !(key == "epochs" && length_matters);
+    let key = new
+        .keys()
+        .find(|key| !is_free(key) && old.get(*key) != new.get(*key))?;
+    let text = |fields: &serde_json::Map<_, serde_json::Value>| {
+        fields
+            .get(key)
+            .map_or_else(String::new, ToString::to_string)
+    };
+    Some((key.clone(), text(&old), text(&new)))
+}
+
+#[cfg(test)]
+#[path = "resume_tests.rs"]
+mod tests;

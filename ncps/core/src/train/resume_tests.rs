@@ -1,0 +1,354 @@
+//! Runs that are interrupted, damaged and taken up again.
+
+use std::fs;
+
+use super::*;
+use crate::train::testing::{Tiny, Waves, config};
+use crate::train::{EpochReport, Outcome, StepReport};
+
+const SETTINGS: &str = "epochs = 6\nlearning_rate = 0.02\ncompile = \"off\"\n\
+    schedule = { kind = \"cosine\", warmup_steps = 3 }\nearly_stopping = { patience = 5 }";
+
+fn trainer(text: &str, directory: &Path) -> Trainer<Tiny> {
+    let mut model = Tiny::new(1);
+    model.dropout = 0.2;
+    let mut trainer = Trainer::new(model, config(text), 3).unwrap();
+    trainer.checkpoint_to(directory);
+    trainer
+}
+
+/// Stops once it has heard of some batches of this part of the run (one more is then under way).
+#[derive(Default)]
+struct Stop {
+    after: Option<usize>,
+    seen: usize,
+    rows: Vec<EpochReport>,
+    saved: Vec<CheckpointReport>,
+}
+
+impl Observer for Stop {
+    fn on_step(&mut self, _: &StepReport) {
+        self.seen += 1;
+    }
+    fn on_epoch(&mut self, report: &EpochReport) {
+        self.rows.push(report.clone());
+    }
+    fn on_checkpoint(&mut self, report: &CheckpointReport) {
+        self.saved.push(report.clone());
+    }
+    fn should_stop(&mut self) -> bool {
+        self.after.is_some_and(|after| self.seen >= after)
+    }
+}
+
+fn fit(trainer: &mut Trainer<Tiny>, after: Option<usize>) -> (Outcome, Stop) {
+    let mut observer = Stop {
+        after,
+        ..Stop::default()
+    };
+    let summary = trainer
+        .fit(
+            &mut Waves::new(4, 18),
+            Some(&mut Waves::new(4, 6)),
+            &mut observer,
+        )
+        .unwrap();
+    (summary.outcome, observer)
+}
+
+fn bits(trainer: &Trainer<Tiny>) -> Vec<u32> {
+    let values = trainer.model().values();
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn newest(directory: &Path) -> PathBuf {
+    checkpoint::latest_valid(directory).unwrap().path.unwrap()
+}
+
+#[track_caller]
+fn same_files(a: &Path, b: &Path) {
+    assert_eq!(a.file_name(), b.file_name());
+    for name in [MODEL, OPTIMIZER, STATE] {
+        let read = |path: &Path| fs::read(path.join(name)).unwrap();
+        assert!(read(a) == read(b), "{name} differs");
+    }
+}
+
+/// Runs with an interruption after each of `stops` batches and compares with a run without.
+fn check_exact(text: &str, stops: &[usize]) {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    let mut straight = trainer(text, &whole);
+    let (outcome, all) = fit(&mut straight, None);
+    assert_eq!(outcome, Outcome::Completed);
+
+    let (mut rows, mut step) = (Vec::new(), 0);
+    for stop in stops {
+        let mut part = trainer(text, &parts);
+        part.resume().unwrap();
+        let (outcome, seen) = fit(&mut part, Some(*stop));
+        assert_eq!(outcome, Outcome::Interrupted);
+        assert!(part.step() > step);
+        step = part.step();
+        rows.extend(seen.rows);
+    }
+    let mut last = trainer(text, &parts);
+    let resumed = last.resume().unwrap().unwrap();
+    assert!(resumed.exact && resumed.rejected.is_empty());
+    assert_eq!(resumed.step, step);
+    let (outcome, seen) = fit(&mut last, None);
+    assert_eq!(outcome, Outcome::Completed);
+    rows.extend(seen.rows);
+
+    assert_eq!(bits(&last), bits(&straight));
+    assert_eq!(rows, all.rows);
+    assert_eq!(last.history(), straight.history());
+    same_files(&newest(&parts), &newest(&whole));
+    assert!(last.restore_best().unwrap() && straight.restore_best().unwrap());
+    assert_eq!(bits(&last), bits(&straight), "the best weights");
+}
+
+#[test]
+fn six_epochs_equal_three_and_three() {
+    // 18 samples in batches of 4: five batches an epoch.
+    check_exact(SETTINGS, &[14]);
+}
+
+#[test]
+fn stops_anywhere_change_nothing() {
+    check_exact(SETTINGS, &[1, 5, 4, 3, 7]);
+}
+
+#[test]
+fn a_stop_between_accumulated_batches_changes_nothing() {
+    check_exact(&format!("{SETTINGS}\naccumulate = 2"), &[1, 2, 8]);
+}
+
+#[test]
+fn every_optimizer_resumes_exactly() {
+    for optimizer in [
+        "{ kind = \"sgd\", momentum = 0.9, nesterov = true }",
+        "{ kind = \"rmsprop\", momentum = 0.5 }",
+        "{ kind = \"lion\" }",
+    ] {
+        check_exact(&format!("{SETTINGS}\noptimizer = {optimizer}"), &[7]);
+    }
+}
+
+#[test]
+fn compiled_runs_resume_exactly() {
+    check_exact(&SETTINGS.replace("\"off\"", "\"on\""), &[7]);
+}
+
+#[test]
+fn a_finished_run_can_be_given_more_epochs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (long, short) = (folder.path().join("long"), folder.path().join("short"));
+    let mut straight = trainer("epochs = 4", &long);
+    fit(&mut straight, None);
+    fit(&mut trainer("epochs = 2", &short), None);
+    let mut more = trainer("epochs = 4", &short);
+    assert_eq!(more.resume().unwrap().unwrap().epoch, 2);
+    let (outcome, _) = fit(&mut more, None);
+    assert_eq!(outcome, Outcome::Completed);
+    assert_eq!(bits(&more), bits(&straight));
+    let (outcome, seen) = fit(&mut more, None);
+    assert_eq!(
+        (outcome, seen.seen),
+        (Outcome::Completed, 0),
+        "nothing is left to do"
+    );
+}
+
+#[test]
+fn one_seed_gives_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+    for directory in [&a, &b] {
+        fit(&mut trainer(SETTINGS, directory), None);
+    }
+    same_files(&newest(&a), &newest(&b));
+}
+
+#[test]
+fn the_newest_and_the_best_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "epochs = 8\nlearning_rate = 0.4\ncheckpoint = { keep_last = 2 }";
+    let mut run = trainer(text, folder.path());
+    let (_, seen) = fit(&mut run, None);
+    let best = run.progress.best.clone().unwrap().step;
+    let mut expected = vec![best, 35, 40];
+    expected.sort_unstable();
+    expected.dedup();
+    assert_eq!(checkpoint::steps(folder.path()).unwrap(), expected);
+    assert!(
+        seen.saved
+            .iter()
+            .any(|report| report.is_best && report.step == best)
+    );
+    let path = folder.path().join(checkpoint::step_name(best));
+    let held = checkpoint::read_tensors(&path.join(MODEL)).unwrap();
+    run.restore_best().unwrap();
+    assert_eq!(
+        held["bias"].values,
+        run.model().bias.value.as_slice::<f32>()
+    );
+}
+
+#[test]
+fn without_regular_checkpoints_the_last_state_is_still_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "epochs = 3\ncheckpoint = { every = 0, keep_best = false }";
+    let (_, seen) = fit(&mut trainer(text, folder.path()), None);
+    assert_eq!(seen.saved.len(), 1);
+    assert_eq!(checkpoint::steps(folder.path()).unwrap(), [15]);
+}
+
+#[test]
+fn a_damaged_checkpoint_falls_back_to_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    fit(&mut trainer("epochs = 3", folder.path()), None);
+    let damaged = newest(folder.path());
+    let file = damaged.join(OPTIMIZER);
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let mut again = trainer("epochs = 3", folder.path());
+    let resumed = again.resume().unwrap().unwrap();
+    assert_eq!(resumed.epoch, 2);
+    assert_eq!(resumed.rejected[0].0, damaged);
+    assert!(resumed.rejected[0].1.to_string().contains("SHA-256"));
+    fit(&mut again, None);
+    assert_eq!(newest(folder.path()), damaged, "it was written anew");
+}
+
+#[test]
+fn damaged_checkpoints_alone_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "epochs = 1";
+    fit(&mut trainer(text, folder.path()), None);
+    fs::remove_file(newest(folder.path()).join("MANIFEST.json")).unwrap();
+    let error = trainer(text, folder.path()).resume().unwrap_err();
+    assert!(matches!(error, Error::CheckpointCorrupt { .. }), "{error}");
+}
+
+/// Replaces a file of a checkpoint and its manifest: sound bytes, wrong content.
+fn forge(path: &Path, name: &'static str, bytes: Vec<u8>) {
+    let names = [MODEL, OPTIMIZER, STATE];
+    let files = names.map(|file| match file == name {
+        true => (file, bytes.clone()),
+        false => (file, fs::read(path.join(file)).unwrap()),
+    });
+    let files = checkpoint::with_manifest(path, files.to_vec()).unwrap();
+    atomic::write_directory(path, &files).unwrap();
+}
+
+#[test]
+fn sound_files_with_wrong_content_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "epochs = 1";
+    fit(&mut trainer(text, folder.path()), None);
+    let path = newest(folder.path());
+    let refused = |part: &str| {
+        let error = trainer(text, folder.path())
+            .resume()
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(part), "{error}");
+    };
+    let state = fs::read(path.join(STATE)).unwrap();
+    let other = String::from_utf8(state.clone())
+        .unwrap()
+        .replace("\"schema\": 1", "\"schema\": 7");
+    forge(&path, STATE, other.into_bytes());
+    refused("schema 7");
+    forge(&path, STATE, b"[]".to_vec());
+    refused("state.json");
+    forge(&path, STATE, state);
+    let mut tensors = checkpoint::read_tensors(&path.join(MODEL)).unwrap();
+    tensors.remove("bias");
+    let bytes = checkpoint::encode(&path, tensors.into_values().collect()).unwrap();
+    forge(&path, MODEL, bytes);
+    refused("2 tensors, the model 3");
+}
+
+#[test]
+fn another_model_or_other_settings_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "epochs = 1\ncompile = \"off\"";
+    fit(&mut trainer(text, folder.path()), None);
+    let refused = |outputs: i32, text: &str, seed: u64| {
+        let mut other = Trainer::new(Tiny::new(outputs), config(text), seed).unwrap();
+        other.checkpoint_to(folder.path());
+        other.resume().unwrap_err().to_string()
+    };
+    assert!(refused(2, text, 3).contains("`output` is [4, 1] there and [4, 2]"));
+    assert!(refused(1, text, 4).contains("`seed` was 3"));
+    let faster = format!("{text}\nlearning_rate = 0.5");
+    assert!(refused(1, &faster, 3).contains("`train.learning_rate` was 0.001"));
+    let other = format!("{text}\noptimizer = {{ kind = \"sgd\" }}");
+    assert!(refused(1, &other, 3).contains("train.optimizer"));
+    let compiled = "epochs = 1\ncompile = \"on\"";
+    assert!(refused(1, compiled, 3).contains("`train.compile` was off"));
+    let mut other_data = trainer(text, folder.path());
+    other_data.resume().unwrap();
+    let error = other_data
+        .fit(&mut Waves::new(4, 30), None, &mut ())
+        .unwrap_err();
+    assert!(error.to_string().contains("batches of an epoch"), "{error}");
+}
+
+#[test]
+fn the_length_of_a_run_is_fixed_where_its_schedule_depends_on_it() {
+    let cosine = config("epochs = 3\nschedule = { kind = \"cosine\" }");
+    let longer = TrainConfig {
+        epochs: 4,
+        ..cosine.clone()
+    };
+    assert_eq!(difference(&cosine, &longer).unwrap().0, "epochs");
+    assert!(difference(&config("epochs = 3"), &config("epochs = 4")).is_none());
+}
+
+#[test]
+fn checkpoints_of_another_run_are_not_mixed_in() {
+    let folder = tempfile::tempdir().unwrap();
+    fit(&mut trainer("epochs = 1", folder.path()), None);
+    let mut fresh = trainer("epochs = 1", folder.path());
+    let error = fresh
+        .fit(&mut Waves::new(4, 18), None, &mut ())
+        .unwrap_err();
+    assert!(error.to_string().contains("resume that run"), "{error}");
+}
+
+#[test]
+fn divergence_names_the_last_good_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = trainer("epochs = 3", folder.path());
+    let mut source = Waves {
+        poison: Some((2, 1)),
+        ..Waves::new(4, 18)
+    };
+    let error = run.fit(&mut source, None, &mut ()).unwrap_err();
+    let Error::Diverged {
+        last_checkpoint, ..
+    } = error
+    else {
+        unreachable!("{error}");
+    };
+    let path = last_checkpoint.unwrap();
+    checkpoint::verify(&path).unwrap();
+    let held = checkpoint::read_tensors(&path.join(MODEL)).unwrap();
+    assert!(
+        held.values()
+            .all(|tensor| tensor.values.iter().all(|v| v.is_finite()))
+    );
+}
+
+#[test]
+fn without_a_directory_there_is_nothing_to_resume() {
+    let mut run = Trainer::new(Tiny::new(1), config(""), 1).unwrap();
+    assert!(run.resume().unwrap().is_none());
+    let folder = tempfile::tempdir().unwrap();
+    assert!(trainer("", folder.path()).resume().unwrap().is_none());
+}

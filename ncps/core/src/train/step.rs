@@ -1,0 +1,329 @@
+//! The functions of a run: (parameters, optimiser state, key, batch) -> (loss, new state), and the
+//! evaluation of a batch.
+//!
+//! Gradients are of the *sum* of the losses, divided by the summed weights only at the update, so
+//! that batches with padding and accumulated batches weigh every sample alike.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use mlx_rs::error::Exception;
+use mlx_rs::transforms::value_and_grad_with_argnums;
+use mlx_rs::{Array, array, ops};
+
+use super::Model;
+use super::batch::{Batch, Inputs};
+use super::config::TrainConfig;
+use super::flat::Layout;
+use super::function::{Function, Stash};
+use super::optimizer::{SCALARS, Update};
+use crate::Result;
+
+type Mlx<T> = std::result::Result<T, Exception>;
+
+/// Keeps a division by an empty batch's weight finite.
+const LEAST_WEIGHT: f32 = 1e-12;
+
+/// A function before it is wrapped.
+type Body<M> = fn(&Shared<M>, Form, &[Array]) -> Result<Vec<Array>>;
+
+/// What all functions of a run share; nothing here changes while it lasts, apart from the model,
+/// which is only a vessel for the arrays that a function is called with.
+#[derive(Debug)]
+pub(super) struct Shared<M> {
+    pub(super) model: RefCell<M>,
+    pub(super) layout: Layout,
+    pub(super) config: TrainConfig,
+    /// Parameters that stay as they are.
+    pub(super) frozen: Vec<Array>,
+    /// Weight decay per element.
+    pub(super) decay: Option<Array>,
+    /// Least value per element.
+    pub(super) floor: Option<Array>,
+    /// Outputs of the model, known after the first trace.
+    pub(super) outputs: Cell<Option<usize>>,
+}
+
+/// The functions of a run, each traced when it is first called.
+#[derive(Debug)]
+pub(super) struct Functions {
+    /// Gradients and update at once.
+    pub(super) step: Function,
+    /// Gradients, added to those that wait.
+    pub(super) accumulate: Function,
+    /// Update from those that wait.
+    pub(super) apply: Function,
+    /// Predictions and loss.
+    pub(super) evaluate: Function,
+}
+
+/// Walks through the flat arguments of a function.
+struct Arguments<'a>(std::slice::Iter<'a, Array>);
+
+impl<'a> Arguments<'a> {
+    fn of(arrays: &'a [Array]) -> Self {
+        Self(arrays.iter())
+    }
+
+    fn next(&mut self) -> Result<&'a Array> {
+        self.0.next().ok_or(crate::Error::Batch {
+            argument: "arguments",
+            found: "one too few".to_owned(),
+            expected: "as many as the function was built for".to_owned(),
+        })
+    }
+
+    fn take(&mut self, count: usize) -> Result<Vec<Array>> {
+        (0..count).map(|_| self.next().cloned()).collect()
+    }
+
+    fn batch(&mut self, form: Form) -> Result<Batch> {
+        let x = self.next()?.clone();
+        let timespans = form
+            .has_timespans
+            .then(|| self.next())
+            .transpose()?
+            .cloned();
+        let mask = form.has_mask.then(|| self.next()).transpose()?.cloned();
+        Ok(Batch {
+            inputs: Inputs { x, timespans, mask },
+            targets: self.next()?.clone(),
+            weights: self.next()?.clone(),
+        })
+    }
+}
+
+/// Which optional parts a batch has; the same for all batches of a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Form {
+    pub(super) has_timespans: bool,
+    pub(super) has_mask: bool,
+}
+
+impl Form {
+    pub(super) fn of(batch: &Batch) -> Self {
+        Self {
+            has_timespans: batch.inputs.timespans.is_some(),
+            has_mask: batch.inputs.mask.is_some(),
+        }
+    }
+
+    /// Puts a batch behind other arguments.
+    pub(super) fn append(arguments: &mut Vec<Array>, batch: &Batch) {
+        arguments.extend(
+            batch
+                .arrays()
+                .into_iter()
+                .filter_map(|(_, array)| array)
+                .cloned(),
+        );
+    }
+}
+
+impl Functions {
+    pub(super) fn new<M: Model + 'static>(
+        shared: &Rc<Shared<M>>,
+        form: Form,
+        is_compiled: bool,
+        traces: &Rc<Cell<u64>>,
+    ) -> Self {
+        let build = |name, body: Body<M>| {
+            let shared = Rc::clone(shared);
+            Function::new(name, is_compiled, Rc::clone(traces), move |arrays| {
+                body(&shared, form, arrays)
+            })
+        };
+        Self {
+            step: build("train step", |shared, form, arrays| {
+                shared.step(form, arrays)
+            }),
+            accumulate: build("gradients", |shared, form, arrays| {
+                shared.accumulate(form, arrays)
+            }),
+            apply: build("update", |shared, _, arrays| shared.apply(arrays)),
+            evaluate: build("evaluation", |shared, form, arrays| {
+                shared.evaluate(form, arrays)
+            }),
+        }
+    }
+}
+
+/// Gradients of a batch: of the summed loss, with the sums themselves.
+struct Gradients {
+    loss: Array,
+    weight: Array,
+    flat: Array,
+}
+
+impl<M: Model> Shared<M> {
+    /// (parameters, slots, scalars, constants, frozen, key, batch) ->
+    /// (loss, weight, norm, parameters, slots)
+    fn step(&self, form: Form, arrays: &[Array]) -> Result<Vec<Array>> {
+        let mut arguments = Arguments::of(arrays);
+        let state = self.state(&mut arguments)?;
+        let frozen = arguments.take(self.frozen.len())?;
+        let key = arguments.next()?;
+        let batch = arguments.batch(form)?;
+        let found = self.gradients(&state.parameters, &frozen, key, &batch)?;
+        let mut outputs = vec![found.loss.clone(), found.weight.clone()];
+        outputs.extend(lift(self.update(&state, &found.flat, &found.weight))?);
+        Ok(outputs)
+    }
+
+    /// (parameters, frozen, waiting gradients, waiting weight, key, batch) ->
+    /// (loss, weight, waiting gradients, waiting weight)
+    fn accumulate(&self, form: Form, arrays: &[Array]) -> Result<Vec<Array>> {
+        let mut arguments = Arguments::of(arrays);
+        let parameters = arguments.next()?;
+        let frozen = arguments.take(self.frozen.len())?;
+        let waiting = arguments.next()?;
+        let weight = arguments.next()?;
+        let key = arguments.next()?;
+        let batch = arguments.batch(form)?;
+        let found = self.gradients(parameters, &frozen, key, &batch)?;
+        let waiting = lift(waiting.add(&found.flat))?;
+        let weight = lift(weight.add(&found.weight))?;
+        Ok(vec![found.loss, found.weight, waiting, weight])
+    }
+
+    /// (parameters, slots, scalars, constants, waiting gradients, waiting weight) ->
+    /// (norm, parameters, slots)
+    fn apply(&self, arrays: &[Array]) -> Result<Vec<Array>> {
+        let mut arguments = Arguments::of(arrays);
+        let state = self.state(&mut arguments)?;
+        let waiting = arguments.next()?;
+        let weight = arguments.next()?;
+        lift(self.update(&state, waiting, weight))
+    }
+
+    /// (parameters one by one, frozen, batch) -> (loss, weight, predictions, targets, weights)
+    fn evaluate(&self, form: Form, arrays: &[Array]) -> Result<Vec<Array>> {
+        let mut arguments = Arguments::of(arrays);
+        let parameters = arguments.take(self.layout.len())?;
+        let frozen = arguments.take(self.frozen.len())?;
+        let batch = arguments.batch(form)?;
+        let predictions = self.predict(&parameters, &frozen, None, &batch)?;
+        let terms = self.config.loss.terms(&predictions, &batch)?;
+        Ok(vec![
+            terms.loss,
+            terms.weight,
+            terms.predictions,
+            terms.targets,
+            terms.weights,
+        ])
+    }
+
+    fn state(&self, arguments: &mut Arguments<'_>) -> Result<State> {
+        Ok(State {
+            parameters: arguments.next()?.clone(),
+            slots: arguments.take(self.config.optimizer.slots().len())?,
+            scalars: arguments.take(SCALARS)?,
+            decay: self
+                .decay
+                .as_ref()
+                .map(|_| arguments.next().cloned())
+                .transpose()?,
+            floor: self
+                .floor
+                .as_ref()
+                .map(|_| arguments.next().cloned())
+                .transpose()?,
+        })
+    }
+
+    fn predict(
+        &self,
+        parameters: &[Array],
+        frozen: &[Array],
+        key: Option<&Array>,
+        batch: &Batch,
+    ) -> Result<Array> {
+        let mut model = self.model.borrow_mut();
+        self.layout.load(&mut *model, parameters, frozen);
+        let predictions = model.forward(&batch.inputs, key);
+        // The model must not keep traced arrays, and with them the step's whole graph, alive.
+        self.layout.clear(&mut *model);
+        let predictions = predictions?;
+        let outputs = predictions.shape().last().map(|&outputs| outputs as usize);
+        self.outputs.set(outputs);
+        Ok(predictions)
+    }
+
+    fn gradients(
+        &self,
+        parameters: &Array,
+        frozen: &[Array],
+        key: &Array,
+        batch: &Batch,
+    ) -> Result<Gradients> {
+        let stash = Stash::default();
+        let loss = |parts: &[Array]| -> Mlx<Vec<Array>> {
+            let predictions = stash.hide(self.predict(parts, frozen, Some(key), batch))?;
+            let terms = stash.hide(self.config.loss.terms(&predictions, batch))?;
+            Ok(vec![terms.loss, terms.weight])
+        };
+        let parts = lift(self.layout.split(parameters))?;
+        let all: Vec<i32> = (0..parts.len() as i32).collect();
+        let found = value_and_grad_with_argnums(loss, &all[..])(&parts);
+        let (values, gradients) = stash.show("gradients", found)?;
+        let mut values = values.into_iter();
+        let mut next = || values.next().ok_or_else(|| Exception::custom("no loss"));
+        Ok(Gradients {
+            loss: lift(next())?,
+            weight: lift(next())?,
+            flat: lift(Layout::join(&gradients))?,
+        })
+    }
+
+    /// Gives (norm, parameters, slots).
+    fn update(&self, state: &State, summed: &Array, weight: &Array) -> Mlx<Vec<Array>> {
+        let below = ops::maximum(weight, array!(LEAST_WEIGHT))?;
+        let mean = summed.divide(below)?;
+        let norm = mean.square()?.sum(None)?.sqrt()?;
+        let gradients = self.clip(mean, &norm)?;
+        let (parameters, slots) = self.config.optimizer.update(&Update {
+            parameters: &state.parameters,
+            gradients: &gradients,
+            slots: &state.slots,
+            scalars: &state.scalars,
+            decay: state.decay.as_ref(),
+        })?;
+        let parameters = match &state.floor {
+            Some(floor) => ops::maximum(&parameters, floor)?,
+            None => parameters,
+        };
+        let mut outputs = vec![norm, parameters];
+        outputs.extend(slots);
+        Ok(outputs)
+    }
+
+    fn clip(&self, mut gradients: Array, norm: &Array) -> Mlx<Array> {
+        if let Some(limit) = self.config.clip.norm {
+            let limit = array!(limit as f32);
+            // min(1, limit / norm), written so that a norm of 0 gives 1.
+            let scale = limit.divide(ops::maximum(norm, &limit)?)?;
+            gradients = gradients.multiply(scale)?;
+        }
+        if let Some(limit) = self.config.clip.value {
+            let limit = limit as f32;
+            gradients = ops::clip(&gradients, (-limit, limit))?;
+        }
+        Ok(gradients)
+    }
+}
+
+/// What an update carries from step to step.
+struct State {
+    parameters: Array,
+    slots: Vec<Array>,
+    scalars: Vec<Array>,
+    decay: Option<Array>,
+    floor: Option<Array>,
+}
+
+fn lift<T>(result: Mlx<T>) -> Result<T> {
+    result.map_err(|source| crate::Error::Mlx {
+        operation: "train step",
+        source,
+    })
+}
