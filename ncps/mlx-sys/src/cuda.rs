@@ -62,16 +62,15 @@ const SYSTEM_FOLDERS: [&str; 6] = [
 /// The pip command that installs the CUDA library with all its parts where it looks for them.
 pub fn install_command(root: &Path, wheel: &Wheel) -> String {
     let dir = wheel::unpacked_dir(root, wheel);
+    // The package for CUDA 12 does not ask for the headers that its run-time compiler includes.
     let headers = if *wheel == CUDA_13 {
         ""
     } else {
-        " nvidia-cuda-runtime-cu12==12.9.*"
+        " 'nvidia-cuda-runtime-cu12==12.9.*'"
     };
-    let headers = headers.replace("==12.9.*", "'==12.9.*'");
+    let (dir, package) = (dir.display(), wheel.package);
     format!(
-        "python3 -m pip install --target {} {}=={}{headers}",
-        dir.display(),
-        wheel.package,
+        "python3 -m pip install --target {dir} {package}=={}{headers}",
         wheel::MLX_VERSION
     )
 }
@@ -277,7 +276,7 @@ mod tests {
     fn the_command_installs_into_the_cache() {
         let command = install_command(Path::new("/c/ncps"), &CUDA_12);
         let expected = "python3 -m pip install --target /c/ncps/mlx-0.32.2-cuda-12 mlx-cuda-12==0.32.2 \
-                        nvidia-cuda-runtime-cu12'==12.9.*'";
+                        'nvidia-cuda-runtime-cu12==12.9.*'";
         assert_eq!(command, expected);
     }
 

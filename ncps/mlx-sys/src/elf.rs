@@ -1,6 +1,10 @@
 //! What a shared library needs, read from its ELF file: enough to name a missing part before the loader gives up.
 
-use std::{fs::File, os::unix::fs::FileExt, path::Path};
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom},
+    path::Path,
+};
 
 /// The entries of a dynamic section that concern loading.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -22,17 +26,16 @@ const RUNPATH: u64 = 29;
 pub(crate) fn read(path: &Path) -> Option<Dynamic> {
     let file = File::open(path).ok()?;
     parse(&|offset, length| {
-        let mut bytes = vec![
-            0;
-            usize::try_from(length)
-                .ok()
-                .filter(|length| *length <= 1 << 20)?
-        ];
-        file.read_exact_at(&mut bytes, offset).ok()?;
+        let length = length.min(1 << 20);
+        let mut bytes = Vec::new();
+        let mut rest = &file;
+        rest.seek(SeekFrom::Start(offset)).ok()?;
+        rest.take(length).read_to_end(&mut bytes).ok()?;
         Some(bytes)
     })
 }
 
+/// Reads from an offset; gives fewer bytes than asked for at the end of the file.
 type Read<'a> = &'a dyn Fn(u64, u64) -> Option<Vec<u8>>;
 
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +79,7 @@ fn segments(read: Read<'_>, header: &[u8]) -> Option<Vec<Segment>> {
         number(header, 54, 2)?,
         number(header, 56, 2)?,
     );
-    let table = read(start, size * count)?;
+    let table = read(start, size.checked_mul(count)?)?;
     let entries = table.chunks_exact(usize::try_from(size).ok().filter(|size| *size >= 56)?);
     entries
         .map(|entry| {
@@ -102,11 +105,9 @@ fn file_offset(segments: &[Segment], address: u64) -> Option<u64> {
         })
 }
 
-/// The zero-terminated text at an offset; the end of the file may cut the block short.
+/// The zero-terminated text at an offset.
 fn text(read: Read<'_>, offset: u64) -> Option<String> {
-    let block = [4096, 512, 64]
-        .into_iter()
-        .find_map(|length| read(offset, length))?;
+    let block = read(offset, 4096)?;
     let end = block.iter().position(|byte| *byte == 0)?;
     String::from_utf8(block[..end].to_vec()).ok()
 }
@@ -159,7 +160,8 @@ mod tests {
     fn parse_bytes(file: &[u8]) -> Option<Dynamic> {
         parse(&|offset, length| {
             let (start, length) = (usize::try_from(offset).ok()?, usize::try_from(length).ok()?);
-            Some(file.get(start..start.checked_add(length)?)?.to_vec())
+            let end = start.saturating_add(length).min(file.len());
+            Some(file.get(start..end)?.to_vec())
         })
     }
 
@@ -168,6 +170,12 @@ mod tests {
         let found = parse_bytes(&sample()).unwrap();
         assert_eq!(found.needed, ["libx.so", "liby.so"]);
         assert_eq!(found.run_paths, ["$ORIGIN/a", "/b"]);
+    }
+
+    #[test]
+    fn a_string_table_may_end_the_file() {
+        let whole = sample();
+        assert_eq!(parse_bytes(&whole[..548]), parse_bytes(&whole));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::{
 /// Variable that names the library.
 pub const VARIABLE: &str = "NCPS_MLX_LIBRARY";
 
-/// Variable that marks a program started again by us, so that it does so once.
+/// Variable that holds the wish for which we started a program again, so that it does so once.
 const MARK: &str = "NCPS_MLX_RESTARTED";
 
 const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
@@ -69,7 +69,8 @@ impl Surroundings {
             os: env::consts::OS.to_owned(),
             loaded: facts::library_path(),
             library_path: env::var_os(LIBRARY_PATH),
-            is_restarted: env::var_os(MARK).is_some(),
+            // The value is compared, because programs that this one starts inherit the variable.
+            is_restarted: env::var_os(MARK).is_some_and(|mark| env::var_os(VARIABLE) == Some(mark)),
             cache_root: wheel::cache_root(|name| env::var_os(name))?,
             linked_dir: PathBuf::from(env!("NCPS_MLX_BUILD_PREFIX")).join("lib"),
             virtual_env: env::var_os("VIRTUAL_ENV").map(PathBuf::from),
@@ -146,7 +147,7 @@ fn restart(library_path: &OsStr) -> Result<()> {
         .arg0(name)
         .args(arguments)
         .env(LIBRARY_PATH, library_path)
-        .env(MARK, "1")
+        .env(MARK, env::var_os(VARIABLE).unwrap_or_default())
         .exec();
     Err(Error::Restart {
         program,
