@@ -21,6 +21,8 @@ mod step;
 mod trainer;
 
 #[cfg(test)]
+mod network_tests;
+#[cfg(test)]
 mod testing;
 
 use std::path::PathBuf;
