@@ -10,6 +10,7 @@ pub mod device;
 mod error;
 pub mod memory;
 pub mod plot;
+pub mod probe;
 mod reading;
 pub mod report;
 pub mod runner;

@@ -62,7 +62,7 @@ impl<R: CommandRunner> Host<R> {
     }
 
     /// Output of a tool that succeeded, or the reason for [`Machine::missing`].
-    fn ask(&self, command: &CommandLine) -> Result<CommandOutput, (Reason, String)> {
+    pub(crate) fn ask(&self, command: &CommandLine) -> Result<CommandOutput, (Reason, String)> {
         match self.runner.run(command) {
             Ok(output) if output.status == Some(0) => Ok(output),
             Ok(output) => {
@@ -201,7 +201,7 @@ pub fn detect_on<R: CommandRunner>(host: &Host<R>) -> Machine {
 }
 
 /// Lines that end with a line feed: in an answer that was cut short, the last number may be too.
-fn complete_lines(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn complete_lines(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive('\n')
         .filter_map(|line| line.strip_suffix('\n'))
 }
