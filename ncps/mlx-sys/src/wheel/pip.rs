@@ -134,13 +134,15 @@ fn explain(wheel: &'static Wheel, said: &str, command: String) -> Error {
         "ProxyError",
         "SSLError",
     ];
-    let detail = last_line(said);
-    if NETWORK.iter().any(|sign| said.contains(sign)) {
+    let shows_network = |line: &&str| NETWORK.iter().any(|sign| line.contains(sign));
+    if let Some(line) = said.lines().find(shows_network) {
+        let detail = line.trim().to_owned();
         return Error::NoNetwork {
             file: wheel.file,
             detail,
         };
     }
+    let detail = last_line(said);
     if said.contains("No matching distribution") || said.contains("Could not find a version") {
         let (package, file) = (wheel.package, wheel.file);
         return Error::NoSuchWheel {
@@ -277,6 +279,11 @@ mod tests {
                        ERROR: No matching distribution found for mlx-cpu==0.32.2\n";
         let error = explain(&CPU_X86_64, network, String::new());
         assert!(matches!(error, Error::NoNetwork { .. }));
+        assert!(
+            error
+                .to_string()
+                .contains("Retrying after connection broken")
+        );
         assert!(
             error.to_string().contains("NCPS_MLX_WHEEL")
                 && error.to_string().contains("HTTPS_PROXY")
