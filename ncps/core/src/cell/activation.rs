@@ -1,9 +1,10 @@
 //! Activations of the CfC backbone.
 
+use mlx_rs::error::Exception;
 use mlx_rs::{Array, ops};
 use serde::{Deserialize, Serialize};
 
-use crate::array::{Mlx, scalar};
+use crate::array::scalar;
 
 /// The function after each backbone layer of a CfC cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -25,7 +26,10 @@ pub enum Activation {
 
 impl Activation {
     /// Applies the function to each element.
-    pub(crate) fn apply(self, z: &Array) -> Mlx {
+    ///
+    /// # Errors
+    /// MLX's own, for an element type without these functions.
+    pub fn apply(self, z: &Array) -> Result<Array, Exception> {
         match self {
             Self::LecunTanh => {
                 ops::tanh(z.multiply(scalar(0.666, z)?)?)?.multiply(scalar(1.7159, z)?)

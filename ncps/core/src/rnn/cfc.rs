@@ -1,6 +1,8 @@
 //! The CfC sequence layer.
 
 use mlx_rs::Array;
+use std::any::Any;
+
 use mlx_rs::macros::ModuleParameters;
 use mlx_rs::module::{ModuleParamMut, ModuleParamRef, ModuleParameters};
 use mlx_rs::nn::Linear;
@@ -131,7 +133,7 @@ impl CfcConfig {
         cell.validate()?;
         check_size("cfc", "backbone_units", self.backbone_units.max(1))?;
         let cell = cell.build(self.inputs, units, init);
-        Ok((CfcNeurons::Dense(cell), (0..units).collect()))
+        Ok((CfcNeurons::Dense(Box::new(cell)), (0..units).collect()))
     }
 
     fn wired(&self, wiring: &Wiring, init: &mut Initializer) -> (CfcNeurons, Vec<usize>) {
@@ -191,7 +193,7 @@ pub(crate) fn check_size(layer: &'static str, key: &'static str, size: usize) ->
 #[derive(Debug, Clone)]
 pub enum CfcNeurons {
     /// One cell with a backbone.
-    Dense(CfcCell),
+    Dense(Box<CfcCell>),
     /// Cells layer by layer on a wiring.
     Wired(WiredCfcCell),
 }
@@ -207,14 +209,14 @@ impl CfcNeurons {
 
     fn as_parameters(&self) -> &dyn ModuleParameters {
         match self {
-            Self::Dense(cell) => cell,
+            Self::Dense(cell) => cell.as_ref(),
             Self::Wired(cell) => cell,
         }
     }
 
     fn as_parameters_mut(&mut self) -> &mut dyn ModuleParameters {
         match self {
-            Self::Dense(cell) => cell,
+            Self::Dense(cell) => cell.as_mut(),
             Self::Wired(cell) => cell,
         }
     }
@@ -353,6 +355,10 @@ impl SequenceLayer for Cfc {
         let unrolled = unrolled.during("cfc sequence")?;
         let outputs = self.readout(&unrolled.hidden).during("cfc readout")?;
         sequence.output(outputs, unrolled.state)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     fn inputs(&self) -> usize {

@@ -1,5 +1,7 @@
 //! The GRU sequence layer, a baseline.
 
+use std::any::Any;
+
 use mlx_rs::macros::ModuleParameters;
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +87,10 @@ impl SequenceLayer for Gru {
         let sequence = border.check(input)?;
         let unrolled = self.plain(&sequence).during("gru sequence")?;
         sequence.output(unrolled.hidden, unrolled.state)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     fn inputs(&self) -> usize {

@@ -1,5 +1,7 @@
 //! The LSTM sequence layer, a baseline.
 
+use std::any::Any;
+
 use mlx_rs::macros::ModuleParameters;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +88,10 @@ impl SequenceLayer for Lstm {
         let sequence = border.check(input)?;
         let unrolled = self.plain(&sequence).during("lstm sequence")?;
         sequence.output(unrolled.hidden, unrolled.state)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     fn inputs(&self) -> usize {

@@ -1,5 +1,7 @@
 //! The LTC sequence layer.
 
+use std::any::Any;
+
 use mlx_rs::macros::ModuleParameters;
 use serde::{Deserialize, Serialize};
 
@@ -170,6 +172,10 @@ impl SequenceLayer for Ltc {
         let unrolled = self.plain(&sequence).during("ltc sequence")?;
         let outputs = self.rnn_cell.readout(&unrolled.hidden);
         sequence.output(outputs.during("ltc readout")?, unrolled.state)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     fn inputs(&self) -> usize {

@@ -5,9 +5,12 @@ mod gru;
 mod input;
 mod lstm;
 mod ltc;
+#[cfg(test)]
+mod tests;
 mod units;
 mod unroll;
 
+use std::any::Any;
 use std::fmt::Debug;
 
 use mlx_rs::Array;
@@ -181,6 +184,9 @@ pub trait SequenceLayer: ModuleParameters + Debug {
     fn constrained_parameters(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// The concrete layer, for callers that know a faster way for some of them.
+    fn as_any(&self) -> &dyn Any;
 
     /// The state before the first step, for `batch` samples.
     fn zero_state(&self, batch: usize) -> State {
