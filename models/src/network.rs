@@ -1,0 +1,101 @@
+//! What all networks can do.
+
+use std::any::Any;
+use std::fmt::Debug;
+
+use mlx_rs::Array;
+use mlx_rs::error::Exception;
+use ncps_core::rnn::{SequenceInput, SequenceLayer, State, Timespans};
+use ncps_core::train::{Inputs, Model};
+
+use crate::error::{Error, Result};
+use crate::summary::Summary;
+
+/// The state of a network between two steps: that of each recurrent layer, first layer first.
+#[derive(Debug, Clone)]
+pub struct NetworkState {
+    /// The layers' states.
+    pub layers: Vec<State>,
+}
+
+impl NetworkState {
+    /// Refuses a state with another number of parts than there are layers.
+    pub(crate) fn check(&self, layers: usize) -> Result<()> {
+        if self.layers.len() == layers {
+            return Ok(());
+        }
+        Err(Error::State {
+            found: self.layers.len(),
+            expected: layers,
+        })
+    }
+}
+
+/// A network that trains on sequences and runs on them, or step by step with its state carried.
+pub trait Network: Model + Debug {
+    /// Runs one step: the outputs and the state after it.
+    ///
+    /// # Shapes
+    /// x: [B, F] or [F]; outputs: [B, O] or [O].
+    ///
+    /// # Errors
+    /// [`Error::Core`] for a wrong shape, [`Error::NoStep`] for a network that needs the whole
+    /// sequence, [`Error::State`] for the state of another network.
+    fn step(
+        &self,
+        x: &Array,
+        elapsed_time: &Timespans,
+        state: &NetworkState,
+    ) -> Result<(Array, NetworkState)>;
+
+    /// The state before the first step, for `batch` samples.
+    fn zero_state(&self, batch: usize) -> NetworkState;
+
+    /// Number of input features.
+    fn inputs(&self) -> usize;
+
+    /// Number of outputs.
+    fn outputs(&self) -> usize;
+
+    /// The recurrent layers, first layer first.
+    fn layers(&self) -> Vec<&dyn SequenceLayer>;
+
+    /// What the network consists of.
+    fn summary(&self) -> Summary;
+
+    /// The concrete network, for callers that know a faster way for some of them.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// The recurrent layer's view of a batch.
+pub(crate) fn sequence_input<'a>(
+    inputs: &'a Inputs,
+    x: &'a Array,
+    key: Option<&'a Array>,
+) -> SequenceInput<'a> {
+    let timespans = inputs.timespans.clone();
+    SequenceInput {
+        x,
+        timespans: timespans.map_or(Timespans::Unit, Timespans::Array),
+        mask: inputs.mask.as_ref(),
+        state: None,
+        training: key,
+    }
+}
+
+/// Names a failing MLX operation.
+pub(crate) fn during<T>(
+    result: std::result::Result<T, Exception>,
+    operation: &'static str,
+) -> ncps_core::Result<T> {
+    result.map_err(|source| ncps_core::Error::Mlx { operation, source })
+}
+
+/// A layer's constrained parameters under the layer's name in the network.
+pub(crate) fn constrained(prefix: &str, layer: &dyn SequenceLayer) -> Vec<String> {
+    let names = layer.constrained_parameters();
+    names
+        .iter()
+        .map(|name| format!("{prefix}.{name}"))
+        .collect()
+}
