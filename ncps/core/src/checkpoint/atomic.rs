@@ -178,6 +178,13 @@ mod tests {
         assert!(write_file(&missing, b"x").is_err());
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_an_error() {
+        let error = put(Path::new("/dev/full"), b"x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+
     #[test]
     fn a_directory_is_replaced_as_a_whole() {
         let folder = tempfile::tempdir().unwrap();

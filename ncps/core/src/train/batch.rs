@@ -22,9 +22,9 @@ pub struct Batch {
     /// What the model sees.
     pub inputs: Inputs,
     /// Regression and binary labels [B, T, O] or [B, O] (the last axis may be missing where O is 1),
-    /// class ids [B, T] or [B]; float32 throughout.
+    /// class ids `[B, T]` or `[B]`; float32 throughout.
     pub targets: Array,
-    /// Weight of each sample [B] or of each step [B, T]; 0 takes it out of loss and metrics.
+    /// Weight of each sample `[B]` or of each step `[B, T]`; 0 takes it out of loss and metrics.
     pub weights: Array,
 }
 

@@ -4,6 +4,50 @@
 //! pure functions of [`schedule`] and [`progress`]; what it computes is one function from
 //! (parameters, optimiser state, key, batch) to (loss, new state), traced once and compiled where that
 //! pays. Its whole state is what a checkpoint holds, so that a resumed run ends in the same bytes.
+//!
+//! # Example
+//! A line through three points; a network of this crate takes the place of `Line`.
+//! ```
+//! use mlx_rs::{Array, builder::Builder, macros::ModuleParameters, module::Module, nn};
+//! use ncps_core::train::{Batch, BatchSource, Inputs, Model, TrainConfig, Trainer};
+//!
+//! #[derive(Debug, ModuleParameters)]
+//! struct Line {
+//!     #[param]
+//!     linear: nn::Linear,
+//! }
+//!
+//! impl Model for Line {
+//!     fn forward(&mut self, inputs: &Inputs, _key: Option<&Array>) -> ncps_core::Result<Array> {
+//!         let result = self.linear.forward(&inputs.x);
+//!         result.map_err(|source| ncps_core::Error::Mlx { operation: "line", source })
+//!     }
+//! }
+//!
+//! struct Points;
+//!
+//! impl BatchSource for Points {
+//!     fn steps(&self) -> usize {
+//!         1
+//!     }
+//!     fn batch(&mut self, _epoch: u64, _step: usize) -> ncps_core::Result<Batch> {
+//!         let x = Array::from_slice(&[-1.0f32, 0.0, 1.0], &[1, 3, 1]);
+//!         let inputs = Inputs { x, timespans: None, mask: None };
+//!         let targets = Array::from_slice(&[-1.0f32, 1.0, 3.0], &[1, 3, 1]);
+//!         let weights = Array::from_slice(&[1.0f32], &[1]);
+//!         Ok(Batch { inputs, targets, weights })
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let model = Line { linear: nn::LinearBuilder::new(1, 1).build()? };
+//! let config = TrainConfig { epochs: 300, learning_rate: 0.05, ..TrainConfig::default() };
+//! let mut trainer = Trainer::new(model, config, 1)?;
+//! trainer.fit(&mut Points, None, &mut ())?;
+//! assert!(trainer.evaluate(&mut Points)?["mse"] < 1e-3);
+//! # Ok(())
+//! # }
+//! ```
 
 mod batch;
 mod config;

@@ -74,15 +74,16 @@ fn same_files(a: &Path, b: &Path) {
     }
 }
 
-/// Runs with an interruption after each of `stops` batches and compares with a run without.
-fn check_exact(text: &str, stops: &[usize]) {
+/// Runs with an interruption after each of `stops` batches and compares with a run without; gives
+/// how many batches waited for an update at each of them.
+fn check_exact(text: &str, stops: &[usize]) -> Vec<usize> {
     let folder = tempfile::tempdir().unwrap();
     let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
     let mut straight = trainer(text, &whole);
     let (outcome, all) = fit(&mut straight, None);
     assert_eq!(outcome, Outcome::Completed);
 
-    let (mut rows, mut step) = (Vec::new(), 0);
+    let (mut rows, mut step, mut waiting) = (Vec::new(), 0, Vec::new());
     for stop in stops {
         let mut part = trainer(text, &parts);
         part.resume().unwrap();
@@ -90,6 +91,7 @@ fn check_exact(text: &str, stops: &[usize]) {
         assert_eq!(outcome, Outcome::Interrupted);
         assert!(part.step() > step);
         step = part.step();
+        waiting.push(part.progress.waiting);
         rows.extend(seen.rows);
     }
     let mut last = trainer(text, &parts);
@@ -106,6 +108,7 @@ fn check_exact(text: &str, stops: &[usize]) {
     same_files(&newest(&parts), &newest(&whole));
     assert!(last.restore_best().unwrap() && straight.restore_best().unwrap());
     assert_eq!(bits(&last), bits(&straight), "the best weights");
+    waiting
 }
 
 #[test]
@@ -121,7 +124,8 @@ fn stops_anywhere_change_nothing() {
 
 #[test]
 fn a_stop_between_accumulated_batches_changes_nothing() {
-    check_exact(&format!("{SETTINGS}\naccumulate = 2"), &[1, 2, 8]);
+    let waiting = check_exact(&format!("{SETTINGS}\naccumulate = 2"), &[2, 4, 8]);
+    assert!(waiting.contains(&1), "{waiting:?}");
 }
 
 #[test]
@@ -351,4 +355,64 @@ fn without_a_directory_there_is_nothing_to_resume() {
     assert!(run.resume().unwrap().is_none());
     let folder = tempfile::tempdir().unwrap();
     assert!(trainer("", folder.path()).resume().unwrap().is_none());
+}
+
+const CHILD: &str = "NCPS_TEST_KILLED_RUN";
+const LONG: &str = "epochs = 60\nlearning_rate = 0.02\ncompile = \"off\"";
+
+/// Runs this test in a process of its own, which trains in `directory` until it is done or killed.
+fn spawn(directory: &Path) -> std::process::Child {
+    std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "train::resume::tests::killed_runs_end_in_the_same_bytes",
+        ])
+        .env(CHILD, directory)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn killed_runs_end_in_the_same_bytes() {
+    if let Some(directory) = std::env::var_os(CHILD) {
+        let mut run = trainer(LONG, Path::new(&directory));
+        run.resume().unwrap();
+        fit(&mut run, None);
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    fit(&mut trainer(LONG, &whole), None);
+
+    let last_step = || checkpoint::steps(&killed).unwrap().last().copied();
+    let mut newest_step = None;
+    let mut kills = 0;
+    for round in 0..8 {
+        let mut child = spawn(&killed);
+        // Each run gets some way beyond the one before, then dies at some point of its work.
+        while child.try_wait().unwrap().is_none() && last_step() == newest_step {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        std::thread::sleep(std::time::Duration::from_micros(3100 * round));
+        kills += usize::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let found = checkpoint::latest_valid(&killed).unwrap();
+        assert!(found.rejected.is_empty(), "{:?}", found.rejected);
+        assert!(
+            last_step() >= newest_step,
+            "a committed checkpoint was lost"
+        );
+        newest_step = last_step();
+    }
+    assert!(kills > 0, "no run was long enough to be killed");
+    assert!(spawn(&killed).wait().unwrap().success());
+    same_files(&newest(&killed), &newest(&whole));
+    let left = fs::read_dir(&killed).unwrap();
+    let hidden = left.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with('.')
+    });
+    assert_eq!(hidden.count(), 0, "what killed runs left behind is gone");
 }

@@ -185,7 +185,8 @@ impl<M: Model + 'static> Trainer<M> {
 
     /// Puts the best weights so far into the model; `false` if none are known.
     ///
-    /// Training would go on from them, so this belongs after [`Trainer::fit`].
+    /// Training would go on from them, so this belongs after [`Trainer::fit`]. After a resume they are
+    /// known if the best checkpoint was kept.
     ///
     /// # Errors
     /// [`Error::Mlx`] if the arrays cannot be made.

@@ -212,6 +212,15 @@ fn constrained_parameters_stay_at_or_above_zero() {
 }
 
 #[test]
+fn a_boxed_model_trains_like_a_plain_one() {
+    let boxed: Box<dyn Model> = Box::new(Tiny::new(1));
+    let mut trainer = Trainer::new(boxed, config("epochs = 2"), 7).unwrap();
+    trainer.fit(&mut Waves::new(4, 10), None, &mut ()).unwrap();
+    let (plain, _, _) = fit("epochs = 2", &Waves::new(4, 10));
+    assert_eq!(trainer.history(), plain.history());
+}
+
+#[test]
 fn frozen_parameters_stay_as_they_are() {
     use mlx_rs::module::Parameter;
     let mut model = Tiny::new(1);
