@@ -185,8 +185,28 @@ impl<M: Model + 'static> Trainer<M> {
         check_targets(task, outputs, &host(&batch.targets)?, &counting(batch)?)
     }
 
+    /// Makes one step on a batch and waits for it: for loops of one's own and for measuring.
+    ///
+    /// Epochs, metrics, early stopping and checkpoints belong to [`Trainer::fit`]. Call
+    /// [`Trainer::synchronise`] before looking at the model.
+    ///
+    /// # Errors
+    /// [`Error::Batch`] where the batch does not fit the model, the loss or the batch before,
+    /// [`Error::Diverged`] when the loss or the gradient is no finite number.
+    pub fn train_batch(&mut self, batch: &Batch) -> Result<StepReport> {
+        self.check_batch(batch)?;
+        let flight = self.launch(batch)?;
+        self.read(&flight)
+    }
+
     /// Waits for a step, checks it and reports it.
     fn land(&mut self, flight: &Flight, observer: &mut dyn Observer) -> Result<()> {
+        let report = self.read(flight)?;
+        observer.on_step(&report);
+        Ok(())
+    }
+
+    fn read(&mut self, flight: &Flight) -> Result<StepReport> {
         let loss = item(&flight.loss)?;
         let weight = item(&flight.weight)?;
         let norm = flight.norm.as_ref().map(item).transpose()?;
@@ -201,8 +221,7 @@ impl<M: Model + 'static> Trainer<M> {
         }
         self.progress.loss += loss;
         self.progress.weight += weight;
-        observer.on_step(&report);
-        Ok(())
+        Ok(report)
     }
 
     pub(super) fn check_finite(

@@ -211,8 +211,11 @@ impl<M: Model + 'static> Trainer<M> {
         }
     }
 
-    /// Puts the newest weights into the model.
-    pub(super) fn synchronise(&self) -> Result<()> {
+    /// Puts the newest weights into the model; needed after [`Trainer::train_batch`] alone.
+    ///
+    /// # Errors
+    /// [`Error::Mlx`] if they cannot be computed.
+    pub fn synchronise(&self) -> Result<()> {
         let flat = host(&self.arrays.parameters)?;
         let arrays = self.shared.layout.arrays(&flat);
         let mut model = self.shared.model.borrow_mut();

@@ -212,6 +212,23 @@ fn constrained_parameters_stay_at_or_above_zero() {
 }
 
 #[test]
+fn a_loop_of_ones_own_gives_the_same_weights() {
+    let mut trainer = Trainer::new(Tiny::new(1), config("epochs = 2"), 7).unwrap();
+    let mut source = Waves::new(4, 10);
+    let mut reports = Vec::new();
+    for (epoch, step) in (0..2).flat_map(|epoch| (0..3).map(move |step| (epoch, step))) {
+        let batch = source.batch(epoch, step).unwrap();
+        reports.push(trainer.train_batch(&batch).unwrap());
+    }
+    trainer.synchronise().unwrap();
+    let (other, _, notes) = fit("epochs = 2", &Waves::new(4, 10));
+    assert_eq!(trainer.model().values(), other.model().values());
+    let losses =
+        |reports: &[StepReport]| reports.iter().map(|r| r.loss.to_bits()).collect::<Vec<_>>();
+    assert_eq!(losses(&reports), losses(&notes.steps));
+}
+
+#[test]
 fn a_boxed_model_trains_like_a_plain_one() {
     let boxed: Box<dyn Model> = Box::new(Tiny::new(1));
     let mut trainer = Trainer::new(boxed, config("epochs = 2"), 7).unwrap();
