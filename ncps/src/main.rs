@@ -1,3 +1,9 @@
-//! The `ncps` program.
+//! The `ncps` program: see `ncps --help`.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os())
+}

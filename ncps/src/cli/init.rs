@@ -1,0 +1,121 @@
+//! `ncps init`: a configuration to begin with.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::ValueEnum;
+use ncps::config::{Loaded, RunConfig};
+use ncps::datasets;
+use ncps::run::write_file;
+
+use super::exit::UsageError;
+use super::output::Output;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  ncps init sine --out sine.toml\n  ncps init --data measurements.csv --out mine.toml\n  ncps init cheetah"
+)]
+pub(crate) struct InitArguments {
+    /// A task that comes with the program.
+    #[arg(value_enum, required_unless_present = "data", conflicts_with = "data")]
+    task: Option<Task>,
+    /// Propose a configuration for your own CSV, Parquet or npy data.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Write to this file instead of stdout; an existing file is left alone.
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Task {
+    /// Track sin(2t) from sin(t) and cos(t); no files needed.
+    Sine,
+    /// XOR of a bit stream with irregular gaps; no files needed.
+    Xor,
+    /// Forecast a drug's concentration from irregular samples; embedded data.
+    Drug,
+    /// Forecast the half-cheetah's next frame; needs its files.
+    Cheetah,
+    /// Tell from its air whether an office is occupied; needs its files.
+    Occupancy,
+}
+
+impl Task {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Sine => include_str!("../../../configs/sine.toml"),
+            Self::Xor => include_str!("../../../configs/xor.toml"),
+            Self::Drug => include_str!("../../../configs/drug.toml"),
+            Self::Cheetah => include_str!("../../../configs/cheetah.toml"),
+            Self::Occupancy => include_str!("../../../configs/occupancy.toml"),
+        }
+    }
+}
+
+/// The part of a proposed configuration that does not depend on the data.
+const MODEL_AND_TRAINING: &str = r#"
+[model]
+kind = "cfc"
+# A neural circuit policy: 32 neurons, of which the motor neurons give the outputs. A plain number makes a dense layer.
+units = { kind = "auto_ncp", units = 32, outputs = OUTPUTS }
+
+[train]
+epochs = 50
+batch_size = 32
+learning_rate = 0.005
+clip = { norm = 1.0 }
+schedule = { kind = "cosine", warmup_steps = 20 }
+early_stopping = { patience = 10 }
+# The loss follows from the task: mse for numbers, cross_entropy for classes.
+"#;
+
+pub(crate) fn run(arguments: &InitArguments, output: &Output) -> Result<()> {
+    let text = match (&arguments.data, arguments.task) {
+        (Some(path), _) => propose(path)?,
+        (None, Some(task)) => task.text().to_owned(),
+        (None, None) => return Err(UsageError::new("name a task, or give --data").into()),
+    };
+    let Some(path) = &arguments.out else {
+        output.print(&text)?;
+        return Ok(());
+    };
+    if path.exists() {
+        return Err(UsageError::new(format!(
+            "`{}` exists already; choose another name with --out",
+            path.display()
+        ))
+        .into());
+    }
+    write_file(path, text.as_bytes())?;
+    output.note(format!(
+        "wrote {0}; train with: ncps train {0}",
+        path.display()
+    ));
+    Ok(())
+}
+
+/// A configuration for data that nobody has described: what the columns suggest, checked by loading it.
+fn propose(path: &Path) -> Result<String> {
+    let description = datasets::describe(path).map_err(ncps::Error::from)?;
+    let stem = path
+        .file_stem()
+        .map(|s| s.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let head = format!(
+        "# Proposed for {}; look through it before you trust it.\n# `ncps data describe {0}` shows what it was made from.\n\nseed = 1\n",
+        path.display()
+    );
+    let text = |outputs: usize| {
+        let model = MODEL_AND_TRAINING.replace("OUTPUTS", &outputs.to_string());
+        format!("{head}\n{}\n{model}", description.proposed_config.trim())
+    };
+    let name = PathBuf::from(format!("{stem}.toml"));
+    let draft = Loaded::<RunConfig>::from_text(&name, text(1), Vec::new())?;
+    // The motor neurons answer for the outputs, so their number follows from the data.
+    let outputs = match draft.config.data.load(Path::new(".")) {
+        Ok(data) => data.outputs(),
+        Err(error) => return Err(ncps::Error::from(error).into()),
+    };
+    Ok(text(outputs))
+}

@@ -1,0 +1,169 @@
+//! The command line: arguments, one module per command.
+
+mod completions;
+mod config;
+mod data;
+mod devices;
+mod doctor;
+mod eval;
+mod exit;
+mod init;
+mod logging;
+mod output;
+mod predict;
+mod progress;
+mod signals;
+mod stream;
+mod train;
+mod wiring;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::{ColorChoice, Output};
+
+/// Train neural circuit policies: LTC and CfC networks on wiring graphs.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 diverged, 4 corrupt checkpoint or data,
+/// 5 out of memory, 6 input or output, 130 and 143 stopped by a signal after saving.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ncps",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Examples:\n  ncps train configs/m3.toml\n  ncps init sine > sine.toml && ncps train sine.toml\n  ncps doctor"
+)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Common {
+    /// Print one JSON object (or a line of JSON per item) on stdout instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    /// No progress and no notes on stderr.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Log more to stderr: -v information, -vv details.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// When to colour messages.
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
+    color: ColorChoice,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a network from a configuration file and evaluate it.
+    Train(train::TrainArguments),
+    /// Evaluate a trained run on its data, or on other data.
+    Eval(eval::EvalArguments),
+    /// Predict with a trained run: a file in, a file out, or line by line.
+    Predict(predict::PredictArguments),
+    /// Look into data files.
+    #[command(subcommand)]
+    Data(data::DataCommand),
+    /// Print or draw a wiring.
+    #[command(subcommand)]
+    Wiring(wiring::WiringCommand),
+    /// Write a starter configuration for a task or for your own data.
+    Init(init::InitArguments),
+    /// Show a configuration with its defaults, or the schema of all keys.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Show this machine and the sizes that suit it.
+    Devices(devices::DevicesArguments),
+    /// Check what MLX needs here and say what is missing.
+    Doctor(doctor::DoctorArguments),
+    /// Print a completion script for a shell.
+    Completions(completions::CompletionsArguments),
+}
+
+/// Runs the program with the given arguments, its own name first.
+pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    let common = arguments.common;
+    let output = Output::new(common.json, common.quiet, common.color);
+    logging::start(common.verbose);
+    let code = match dispatch(arguments.command, &output) {
+        Ok(()) => exit::OK,
+        Err(error) => {
+            let code = exit::code(&error);
+            if code != exit::OK && !exit::is_told(&error) {
+                output.error(&error);
+            }
+            code
+        }
+    };
+    ExitCode::from(code)
+}
+
+/// Help and version go to stdout with code 0, wrong usage to stderr with code 2; a closed pipe harms neither.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() {
+        exit::USAGE
+    } else {
+        exit::OK
+    })
+}
+
+fn dispatch(command: Command, output: &Output) -> anyhow::Result<()> {
+    match command {
+        Command::Train(arguments) => train::run(&arguments, output),
+        Command::Eval(arguments) => eval::run(&arguments, output),
+        Command::Predict(arguments) => predict::run(&arguments, output),
+        Command::Data(command) => data::run(&command, output),
+        Command::Wiring(command) => wiring::run(&command, output),
+        Command::Init(arguments) => init::run(&arguments, output),
+        Command::Config(command) => config::run(&command, output),
+        Command::Devices(arguments) => devices::run(&arguments, output),
+        Command::Doctor(arguments) => doctor::run(&arguments, output),
+        Command::Completions(arguments) => completions::run(&arguments, output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            if command.has_subcommands() {
+                command
+                    .get_subcommands()
+                    .filter(|c| c.get_name() != "help")
+                    .for_each(|c| check(c, &path));
+            } else {
+                let help = command
+                    .get_after_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                assert!(help.contains("Example"), "`{path}` has no example");
+            }
+        }
+        Arguments::command()
+            .get_subcommands()
+            .for_each(|command| check(command, "ncps"));
+    }
+}

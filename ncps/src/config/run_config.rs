@@ -1,0 +1,208 @@
+//! `RunConfig`: everything that one run depends on.
+
+use std::path::{Path, PathBuf};
+
+use ncps_core::train::TrainConfig;
+use ncps_datasets::DataConfig;
+use ncps_models::ModelConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::layers::Override;
+use super::load::Loaded;
+use crate::error::Result;
+
+/// Everything that one run depends on; the file that `ncps train` takes.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Name of the run; its directory is `runs/<name>` unless `output` says otherwise. The file's name by default.
+    #[serde(default)]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"))]
+    pub name: Option<String>,
+    /// Seed of the initial weights, the order of the batches and dropout, below 2^63. The data have seeds of their own.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 9_223_372_036_854_775_807_u64))]
+    pub seed: u64,
+    /// Where to compute: "auto", "cpu", "gpu", or the device that the sizes below were chosen for, such as "m3-pro".
+    #[serde(default)]
+    pub device: DeviceChoice,
+    /// Run directory, relative to the current directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<PathBuf>,
+    /// What to learn from.
+    pub data: DataConfig,
+    /// The network; its input and output sizes follow from the data.
+    pub model: ModelConfig,
+    /// How to train it.
+    #[serde(default)]
+    pub train: TrainConfig,
+}
+
+impl RunConfig {
+    /// Reads a configuration file and lays `overrides` over it; an unnamed run takes the file's name.
+    ///
+    /// # Errors
+    /// [`crate::Error::Read`] and [`crate::Error::Config`], which shows file, line, column and the nearest known key.
+    pub fn load(path: &Path, overrides: Vec<Override>) -> Result<Loaded<Self>> {
+        let mut loaded = Loaded::<Self>::from_file(path, overrides)?;
+        // The name joins the values, so that the resolved file stands on its own.
+        loaded.derive("name", name_of(path))?;
+        checked(loaded)
+    }
+
+    /// The name of the run.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or("run")
+    }
+
+    /// The directory of the run: `output`, or else `runs/<name>`.
+    pub fn directory(&self) -> PathBuf {
+        self.output
+            .clone()
+            .unwrap_or_else(|| Path::new("runs").join(self.name()))
+    }
+}
+
+/// A run's name from its file's name, with every other character than letters, digits, dot and dash replaced.
+fn name_of(path: &Path) -> String {
+    let stem = path
+        .file_stem()
+        .map(|s| s.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let plain: String = stem
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    let plain = plain.trim_start_matches(['.', '-']);
+    if plain.is_empty() {
+        "run".into()
+    } else {
+        plain.to_owned()
+    }
+}
+
+/// What the types alone cannot express.
+fn checked(loaded: Loaded<RunConfig>) -> Result<Loaded<RunConfig>> {
+    let config = &loaded.config;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if config.name().is_empty()
+        || config.name().starts_with(['.', '-'])
+        || !config.name().chars().all(is_plain)
+    {
+        let message = format!(
+            "`name` is \"{}\", which cannot name a directory",
+            config.name()
+        );
+        let help =
+            vec!["use letters, digits, `_`, `-` and `.`, a letter or digit first".to_owned()];
+        return Err(loaded.error_at("name", message, help));
+    }
+    if let Err(error) = config.train.validate() {
+        return Err(match error {
+            ncps_core::Error::Setting {
+                key,
+                value,
+                expected,
+            } => {
+                let key = format!("train.{key}");
+                loaded.error_at(
+                    &key,
+                    format!("`{key}` is {value}, expected {expected}"),
+                    Vec::new(),
+                )
+            }
+            other => loaded.error_at("train", other.to_string(), Vec::new()),
+        });
+    }
+    if let Err(error) = config.data.validate() {
+        return Err(loaded.error_at("data", error.to_string(), Vec::new()));
+    }
+    Ok(loaded)
+}
+
+/// Where a run computes.
+///
+/// Any other word than "auto", "cpu" and "gpu" is the name of a device in `configs/devices.toml`: on another machine
+/// the run says so and goes on with what is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "String", into = "String")]
+#[schemars(with = "String")]
+pub enum DeviceChoice {
+    /// The GPU if MLX has one here, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The GPU; an error where there is none.
+    Gpu,
+    /// The device that the configuration was written for.
+    Named(String),
+}
+
+impl From<String> for DeviceChoice {
+    fn from(text: String) -> Self {
+        match text
+            .trim()
+            .to_lowercase()
+            .replace([' ', '_'], "-")
+            .trim_start_matches("apple-")
+        {
+            "auto" | "" => Self::Auto,
+            "cpu" => Self::Cpu,
+            "gpu" => Self::Gpu,
+            name => Self::Named(name.to_owned()),
+        }
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(choice: DeviceChoice) -> Self {
+        match choice {
+            DeviceChoice::Auto => "auto".into(),
+            DeviceChoice::Cpu => "cpu".into(),
+            DeviceChoice::Gpu => "gpu".into(),
+            DeviceChoice::Named(name) => name,
+        }
+    }
+}
+
+/// The JSON schema of [`RunConfig`].
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(RunConfig).to_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_names_are_normalised() {
+        for (text, expected) in [
+            ("auto", DeviceChoice::Auto),
+            ("CPU", DeviceChoice::Cpu),
+            ("Apple M3 Pro", DeviceChoice::Named("m3-pro".into())),
+            ("m1_ultra", DeviceChoice::Named("m1-ultra".into())),
+        ] {
+            assert_eq!(DeviceChoice::from(text.to_owned()), expected);
+        }
+    }
+
+    #[test]
+    fn unnamed_runs_take_a_safe_name_from_their_file() {
+        for (path, name) in [
+            ("configs/m3.toml", "m3"),
+            ("..toml", "toml"),
+            ("/x/my run.toml", "my_run"),
+            ("-.toml", "run"),
+        ] {
+            assert_eq!(name_of(Path::new(path)), name, "{path}");
+        }
+    }
+}

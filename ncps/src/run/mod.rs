@@ -1,0 +1,48 @@
+//! A run from configuration to results: data, network, training, evaluation, run directory.
+
+mod arrays;
+mod batches;
+pub mod device;
+mod directory;
+mod figures;
+mod metrics;
+mod model_file;
+mod plan;
+mod predictor;
+mod record;
+mod report;
+mod resume;
+mod session;
+mod summary;
+mod training;
+
+use std::path::Path;
+
+use ncps_core::train::Observer;
+
+use crate::error::Result;
+
+pub use batches::WindowSource;
+pub use directory::{Existing, RunDirectory};
+pub use figures::wiring_graph;
+pub use model_file::{ModelDescription, load_description};
+pub use plan::{MemoryEstimate, Plan};
+pub use predictor::{Carried, Predictor};
+pub use session::{Session, Split};
+pub use summary::{BaselineSummary, SCHEMA, Status, Summary};
+
+/// Watches a run: the training observer's reports and what else a person should know.
+pub trait Watcher: Observer {
+    /// Hears a remark in one line.
+    fn note(&mut self, _text: &str) {}
+}
+
+impl Watcher for () {}
+
+/// Writes a file, whole or not at all.
+///
+/// # Errors
+/// [`crate::Error::Core`] without permission or space.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    Ok(ncps_core::checkpoint::atomic::write_file(path, bytes)?)
+}

@@ -1,0 +1,108 @@
+//! `config.json`: what the weights in `model.safetensors` belong to.
+
+use std::path::Path;
+
+use ncps_core::checkpoint;
+use ncps_datasets::DataSchema;
+use ncps_models::{ModelConfig, Network};
+use serde::{Deserialize, Serialize};
+
+use super::directory::{MODEL, MODEL_CONFIG};
+use crate::error::{Error, Result};
+
+/// The largest description that is read.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// What the weights beside it belong to: enough to build the network and to prepare its inputs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelDescription {
+    /// Always "ncps"; tells our folders from those of other programs.
+    pub model_type: String,
+    /// Version of the program that wrote it.
+    pub version: String,
+    /// The network.
+    pub model: ModelConfig,
+    /// Features of a step.
+    pub inputs: usize,
+    /// Outputs of a step.
+    pub outputs: usize,
+    /// Columns, task and normalisation of the data.
+    pub data: DataSchema,
+}
+
+impl ModelDescription {
+    pub(crate) fn new(
+        model: &ModelConfig,
+        inputs: usize,
+        outputs: usize,
+        data: &DataSchema,
+    ) -> Self {
+        Self {
+            model_type: "ncps".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            model: model.clone(),
+            inputs,
+            outputs,
+            data: data.clone(),
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> Result<String> {
+        let text = serde_json::to_string_pretty(self);
+        text.map(|text| text + "\n")
+            .map_err(|error| Error::ForeignModel {
+                path: MODEL_CONFIG.into(),
+                problem: error.to_string(),
+            })
+    }
+
+    /// Builds the network and fills it with the weights of the folder.
+    ///
+    /// # Errors
+    /// [`Error::Core`] for a damaged or foreign weight file, [`Error::Models`] for a network that cannot be built.
+    pub fn load_network(&self, folder: &Path) -> Result<Box<dyn Network>> {
+        let mut network = self.model.build(self.inputs, self.outputs, 0)?;
+        checkpoint::load_model(&folder.join(MODEL), &mut network)?;
+        Ok(network)
+    }
+}
+
+/// Reads the description of the model in `folder`.
+///
+/// # Errors
+/// [`Error::NotARun`] without the file, [`Error::ForeignModel`] for one that this program did not write.
+pub fn load_description(folder: &Path) -> Result<ModelDescription> {
+    let path = folder.join(MODEL_CONFIG);
+    let missing = |name| Error::NotARun {
+        path: folder.to_owned(),
+        missing: name,
+    };
+    let length = std::fs::metadata(&path)
+        .map_err(|_| missing(MODEL_CONFIG))?
+        .len();
+    if !folder.join(MODEL).is_file() {
+        return Err(missing(MODEL));
+    }
+    let foreign = |problem: String| Error::ForeignModel {
+        path: path.clone(),
+        problem,
+    };
+    if length > MAX_BYTES {
+        return Err(foreign(format!("it has {length} bytes")));
+    }
+    let text = std::fs::read_to_string(&path).map_err(|source| Error::Read {
+        path: path.clone(),
+        what: "model description",
+        source,
+    })?;
+    let value: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| foreign(error.to_string()))?;
+    if value["model_type"] != "ncps" {
+        return Err(foreign(format!(
+            "its `model_type` is {}, expected \"ncps\"",
+            value["model_type"]
+        )));
+    }
+    serde_json::from_value(value).map_err(|error| foreign(error.to_string()))
+}

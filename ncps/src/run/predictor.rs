@@ -1,0 +1,142 @@
+//! `Predictor`: a trained run that predicts for new data, whole series or step by step.
+
+use std::path::Path;
+
+use mlx_rs::Array;
+use ncps_core::rnn::Timespans;
+use ncps_core::train::{Inputs, Model};
+use ncps_datasets::{InputSeries, Task};
+use ncps_models::{Network, NetworkState};
+
+use super::arrays;
+use super::model_file::{ModelDescription, load_description};
+use crate::error::Result;
+
+/// A trained network with what it needs to read new data.
+#[derive(Debug)]
+pub struct Predictor {
+    description: ModelDescription,
+    network: Box<dyn Network>,
+}
+
+/// The state between two steps of one series.
+#[derive(Debug)]
+pub struct Carried {
+    state: NetworkState,
+}
+
+impl Predictor {
+    /// Loads the model of a run directory (or of any folder with its `model.safetensors` and `config.json`).
+    ///
+    /// # Errors
+    /// [`crate::Error::NotARun`], [`crate::Error::ForeignModel`] or [`crate::Error::Core`] for a folder, description or weight file that is
+    /// missing, damaged or foreign.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let description = load_description(folder)?;
+        let network = description.load_network(folder)?;
+        Ok(Self {
+            description,
+            network,
+        })
+    }
+
+    /// What the model is and which data it takes.
+    pub fn description(&self) -> &ModelDescription {
+        &self.description
+    }
+
+    /// Names of the values of a prediction: targets, or one probability per class.
+    pub fn output_names(&self) -> Vec<String> {
+        match &self.description.data.task {
+            Task::Regression => self.description.data.targets.clone(),
+            Task::Classification { classes } => classes
+                .iter()
+                .map(|class| format!("probability_{class}"))
+                .collect(),
+        }
+    }
+
+    /// Predicts for a series that begins at rest: a row of outputs per step, or one for the whole series, in the data's unit.
+    ///
+    /// # Errors
+    /// [`crate::Error::Core`] when the network refuses the series.
+    pub fn predict(&mut self, series: &InputSeries) -> Result<Vec<Vec<f32>>> {
+        let (steps, features) = (series.steps as i32, self.description.inputs as i32);
+        let inputs = Inputs {
+            x: Array::from_slice(&series.x, &[1, steps, features]),
+            timespans: series
+                .timespans
+                .as_ref()
+                .map(|spans| Array::from_slice(spans, &[1, steps])),
+            mask: None,
+        };
+        let predicted = self.network.forward(&inputs, None)?;
+        let width = predicted.shape().last().copied().unwrap_or(1).max(1) as usize;
+        let flat = arrays::host(&predicted)?;
+        let mut rows: Vec<Vec<f32>> = flat.chunks(width).map(|row| self.finish(row)).collect();
+        if !self.description.data.each_step {
+            rows.drain(..rows.len().saturating_sub(1));
+        }
+        Ok(rows)
+    }
+
+    /// The state at the beginning of a series.
+    pub fn rest(&self) -> Carried {
+        Carried {
+            state: self.network.zero_state(1),
+        }
+    }
+
+    /// Predicts for one step and carries the state on; `elapsed_time` as in training, 1 where the data have no time.
+    ///
+    /// # Errors
+    /// [`crate::Error::Models`] when the network refuses the step or needs the whole series.
+    pub fn step(
+        &mut self,
+        features: &[f32],
+        elapsed_time: Option<f32>,
+        carried: &mut Carried,
+    ) -> Result<Vec<f32>> {
+        let x = Array::from_slice(features, &[1, features.len() as i32]);
+        let span = elapsed_time.map_or(Timespans::Unit, Timespans::Scalar);
+        let (predicted, state) = self.network.step(&x, &span, &carried.state)?;
+        carried.state = state;
+        Ok(self.finish(&arrays::host(&predicted)?))
+    }
+
+    /// A row of network outputs in the data's unit, or as probabilities.
+    fn finish(&self, row: &[f32]) -> Vec<f32> {
+        let mut values = row.to_vec();
+        match &self.description.data.task {
+            Task::Regression => self.description.data.restore(&mut values),
+            Task::Classification { .. } => values = probabilities(&values),
+        }
+        values
+    }
+}
+
+/// Softmax; a single logit is that of the second of two classes.
+fn probabilities(logits: &[f32]) -> Vec<f32> {
+    if let [logit] = logits {
+        let yes = 1.0 / (1.0 + (-logit).exp());
+        return vec![1.0 - yes, yes];
+    }
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = logits.iter().map(|logit| (logit - most).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.iter().map(|power| power / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_sum_to_one_also_for_large_logits() {
+        for logits in [&[0.0, 0.0][..], &[1000.0, 0.0, -1000.0], &[3.0]] {
+            let sum: f32 = probabilities(logits).iter().sum();
+            assert!((sum - 1.0).abs() < 1e-6, "{logits:?}");
+        }
+        assert!((probabilities(&[0.0, 3.0_f32.ln()])[1] - 0.75).abs() < 1e-6);
+    }
+}

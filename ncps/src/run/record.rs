@@ -1,0 +1,81 @@
+//! Between the trainer and the watcher: keeps the rows of metrics as they come.
+
+use ncps_core::train::{CheckpointReport, EpochReport, Observer, StepReport};
+
+use super::Watcher;
+use super::metrics::{MetricsFile, MetricsTable};
+use crate::error::Error;
+
+/// Writes metrics to the run directory and passes everything on to a watcher.
+pub(crate) struct Recorder<'a> {
+    pub(crate) table: MetricsTable,
+    pub(crate) steps: u64,
+    /// Steps and epochs of the run so far.
+    pub(crate) step: u64,
+    pub(crate) epochs: u64,
+    file: MetricsFile,
+    watcher: &'a mut dyn Watcher,
+    failure: Option<Error>,
+}
+
+impl<'a> Recorder<'a> {
+    pub(crate) fn new(
+        table: MetricsTable,
+        file: MetricsFile,
+        watcher: &'a mut dyn Watcher,
+    ) -> Self {
+        Self {
+            table,
+            file,
+            watcher,
+            steps: 0,
+            step: 0,
+            epochs: 0,
+            failure: None,
+        }
+    }
+
+    /// Why the metrics could not be written, which has stopped the run.
+    pub(crate) fn take_failure(&mut self) -> Option<Error> {
+        self.failure.take()
+    }
+
+    pub(crate) fn watcher(&mut self) -> &mut dyn Watcher {
+        self.watcher
+    }
+
+    /// Adds rows to the table and the file.
+    pub(crate) fn add(&mut self, rows: impl IntoIterator<Item = super::metrics::Row>) {
+        let lines: String = rows.into_iter().map(|row| self.table.push(row)).collect();
+        if let Err(error) = self.file.append(&lines) {
+            self.failure.get_or_insert(error);
+        }
+    }
+}
+
+impl Observer for Recorder<'_> {
+    fn on_step(&mut self, report: &StepReport) {
+        self.steps += 1;
+        self.step = report.step;
+        if let Some(row) = self.table.step_row(report) {
+            self.add([row]);
+        }
+        self.watcher.on_step(report);
+    }
+
+    fn on_epoch(&mut self, report: &EpochReport) {
+        self.epochs = report.epoch + 1;
+        let rows = self.table.epoch_rows(report);
+        self.add(rows);
+        self.watcher.on_epoch(report);
+    }
+
+    fn on_checkpoint(&mut self, report: &CheckpointReport) {
+        self.watcher.on_checkpoint(report);
+    }
+
+    /// A full disk stops the run as a signal does: nothing more could be kept.
+    fn should_stop(&mut self) -> bool {
+        self.failure.is_some() || self.watcher.should_stop()
+    }
+}

@@ -1,0 +1,106 @@
+//! Whether a run may be continued with a configuration.
+
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+
+use super::directory::{CONFIG, RunDirectory};
+use crate::error::{Error, Result};
+
+/// Keys that may change between two sittings: how long, where to, on what, what to keep.
+const FREE: [&str; 6] = [
+    "name",
+    "output",
+    "device",
+    "train.epochs",
+    "train.checkpoint.",
+    "train.early_stopping.",
+];
+
+/// Compares the configuration in the directory with the one of now.
+pub(super) fn check_same(directory: &RunDirectory, now: &str) -> Result<()> {
+    let path = directory.join(CONFIG);
+    let was = std::fs::read_to_string(&path).map_err(|source| Error::Read {
+        path,
+        what: "configuration of the run",
+        source,
+    })?;
+    match first_difference(&was, now) {
+        None => Ok(()),
+        Some((key, was, now)) => Err(Error::ResumeMismatch {
+            path: directory.path().to_owned(),
+            key,
+            was,
+            now,
+        }),
+    }
+}
+
+/// The first key outside of [`FREE`] whose values differ, with both.
+fn first_difference(was: &str, now: &str) -> Option<(String, String, String)> {
+    let (was, now) = (leaves(was), leaves(now));
+    let mut keys: Vec<&String> = was.keys().chain(now.keys()).collect();
+    keys.sort();
+    let is_free = |key: &str| {
+        FREE.iter()
+            .any(|free| key == *free || (free.ends_with('.') && key.starts_with(free)))
+    };
+    let differing = keys
+        .into_iter()
+        .find(|key| !is_free(key) && was.get(*key) != now.get(*key))?;
+    let shown = |values: &BTreeMap<String, String>| {
+        values
+            .get(differing)
+            .cloned()
+            .unwrap_or_else(|| "not set".into())
+    };
+    Some((differing.clone(), shown(&was), shown(&now)))
+}
+
+fn leaves(text: &str) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let table = toml::from_str::<Table>(text).unwrap_or_default();
+    collect(&Value::Table(table), String::new(), &mut found);
+    found
+}
+
+fn collect(value: &Value, path: String, found: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Table(table) => table.iter().for_each(|(key, value)| {
+            let path = if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            };
+            collect(value, path, found);
+        }),
+        other => {
+            found.insert(path, other.to_string());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_free_keys_may_change() {
+        let was = "seed = 1\n[train]\nepochs = 3\nlearning_rate = 0.1\n";
+        let longer = was.replace(
+            "epochs = 3",
+            "epochs = 30\nearly_stopping = { patience = 3 }",
+        );
+        assert_eq!(first_difference(was, &longer), None);
+        let other = was.replace("0.1", "0.2");
+        assert_eq!(
+            first_difference(was, &other),
+            Some(("train.learning_rate".into(), "0.1".into(), "0.2".into()))
+        );
+        let (key, was, now) = first_difference(was, "seed = 1\n[train]\nepochs = 3\n").unwrap();
+        assert_eq!(
+            (key.as_str(), was.as_str(), now.as_str()),
+            ("train.learning_rate", "0.1", "not set")
+        );
+    }
+}

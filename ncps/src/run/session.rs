@@ -1,0 +1,319 @@
+//! `Session`: a checked configuration with its data and network, ready to train or to evaluate.
+
+use std::path::Path;
+
+use ncps_core::train::{Metrics, loss};
+use ncps_datasets::{DataSchema, Dataset, Task, WindowSet};
+use ncps_models::Network;
+use ncps_profiling::device::Machine;
+
+use super::Watcher;
+use super::batches::WindowSource;
+use super::device::{self, Chosen};
+use super::directory::RunDirectory;
+use super::model_file::ModelDescription;
+use super::plan::{MemoryEstimate, Plan, Sizes};
+use super::summary::{BaselineSummary, Summary};
+use super::training;
+use crate::config::{Loaded, RunConfig};
+use crate::error::{Error, Result};
+
+/// A checked configuration with its data and network.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) loaded: Loaded<RunConfig>,
+    pub(super) dataset: Dataset,
+    pub(super) device: Chosen,
+    pub(super) machine: Machine,
+    pub(super) network: Box<dyn Network>,
+    pub(super) plan: Plan,
+}
+
+/// A part of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// What the network learns from.
+    Train,
+    /// What decides which weights are kept.
+    Validation,
+    /// What the result is measured on.
+    Test,
+}
+
+impl Split {
+    /// The name used in configurations and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl Session {
+    /// Loads the data, chooses the device and builds the network.
+    ///
+    /// # Errors
+    /// [`Error::Data`] and its like for data that cannot be used, [`Error::Config`] where loss and data do not go
+    /// together, [`Error::Models`] for a network that cannot be built, [`Error::NoGpu`].
+    pub fn prepare(mut loaded: Loaded<RunConfig>) -> Result<Self> {
+        let machine = ncps_profiling::device::detect();
+        let device = device::choose(&loaded.config.device, device::has_gpu()?, &machine)?;
+        device::apply(&device);
+        let dataset = load(&loaded)?;
+        fit_loss_to_data(&mut loaded, &dataset)?;
+        let config = &loaded.config;
+        let network =
+            config
+                .model
+                .build(dataset.inputs(), outputs(config, &dataset), config.seed)?;
+        let plan = plan(config, &dataset, network.as_ref());
+        Ok(Self {
+            loaded,
+            dataset,
+            device,
+            machine,
+            network,
+            plan,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &RunConfig {
+        &self.loaded.config
+    }
+
+    /// The configuration with the origin of its values.
+    pub fn loaded(&self) -> &Loaded<RunConfig> {
+        &self.loaded
+    }
+
+    /// The device that was chosen.
+    pub fn device(&self) -> &Chosen {
+        &self.device
+    }
+
+    /// Sizes and costs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The layers of the network with their parameter counts, as text.
+    pub fn describe_network(&self) -> String {
+        self.network.summary().to_string()
+    }
+
+    /// Trains the network, evaluates the weights with the best validation result and fills the run directory.
+    ///
+    /// `config_path` is how the configuration was named, for the summary.
+    ///
+    /// # Errors
+    /// [`Error::ResumeMismatch`] before the first step; [`Error::Core`] when training fails, after a summary that says
+    /// so; [`Error::Write`] when the directory cannot be written.
+    pub fn train(
+        self,
+        directory: &RunDirectory,
+        config_path: &str,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Summary> {
+        training::run(self, directory, config_path, watcher)
+    }
+
+    /// A network with fresh weights from the seed.
+    pub(super) fn build_network(&self) -> Result<Box<dyn Network>> {
+        let config = self.config();
+        Ok(config.model.build(
+            self.dataset.inputs(),
+            outputs(config, &self.dataset),
+            config.seed,
+        )?)
+    }
+
+    pub(super) fn description(&self) -> ModelDescription {
+        let config = self.config();
+        ModelDescription::new(
+            &config.model,
+            self.dataset.inputs(),
+            outputs(config, &self.dataset),
+            &self.dataset.schema,
+        )
+    }
+
+    /// Evaluates the weights saved in `folder` on one split.
+    ///
+    /// # Errors
+    /// [`Error::OtherData`] where the data are not what the model was trained for, [`Error::Core`] for weights that do
+    /// not fit.
+    pub fn evaluate(
+        &mut self,
+        description: &ModelDescription,
+        folder: &Path,
+        split: Split,
+    ) -> Result<Metrics> {
+        if let Some(what) = difference(&description.data, &self.dataset.schema) {
+            return Err(Error::OtherData {
+                path: folder.to_owned(),
+                what,
+            });
+        }
+        let mut network = description.load_network(folder)?;
+        let train = &self.loaded.config.train;
+        let mut source = self.source(split, None)?;
+        let names = train.metric_names();
+        Ok(ncps_core::train::evaluate(
+            &mut network,
+            &mut source,
+            &train.loss,
+            &names,
+        )?)
+    }
+
+    /// The trivial baseline on the test split.
+    pub fn baseline(&self) -> BaselineSummary {
+        let baseline = self.dataset.baseline();
+        BaselineSummary {
+            name: baseline.name.to_owned(),
+            metrics: baseline.metrics.clone(),
+        }
+    }
+
+    pub(super) fn windows(&self, split: Split) -> &WindowSet {
+        match split {
+            Split::Train => &self.dataset.train,
+            Split::Validation => &self.dataset.validation,
+            Split::Test => &self.dataset.test,
+        }
+    }
+
+    pub(super) fn source(&self, split: Split, shuffle: Option<u64>) -> Result<WindowSource> {
+        let batch_size = self.config().train.batch_size;
+        WindowSource::new(
+            self.windows(split),
+            &self.dataset.schema,
+            batch_size,
+            shuffle,
+        )
+    }
+}
+
+/// Loads the data; where a file is missing, the configuration says at its head where it comes from.
+fn load(loaded: &Loaded<RunConfig>) -> Result<Dataset> {
+    use ncps_datasets::ErrorKind as Kind;
+    loaded
+        .config
+        .data
+        .load(Path::new("."))
+        .map_err(|source| match source.kind() {
+            Kind::Io => Error::DataFiles {
+                config: loaded.path().to_owned(),
+                source,
+            },
+            _ => source.into(),
+        })
+}
+
+/// Outputs of the network: one logit for binary cross-entropy, else what the data ask for.
+fn outputs(config: &RunConfig, dataset: &Dataset) -> usize {
+    match config.train.loss.task() {
+        loss::Task::Labels if matches!(dataset.schema.task, Task::Classification { .. }) => 1,
+        _ => dataset.outputs(),
+    }
+}
+
+/// Chooses the loss that goes with the data where the configuration leaves it open, and refuses one that does not.
+fn fit_loss_to_data(loaded: &mut Loaded<RunConfig>, dataset: &Dataset) -> Result<()> {
+    let classes = match &dataset.schema.task {
+        Task::Regression => None,
+        Task::Classification { classes } => Some(classes.len()),
+    };
+    loaded.derive(
+        "train.loss.kind",
+        if classes.is_some() {
+            "cross_entropy"
+        } else {
+            "mse"
+        },
+    )?;
+    loaded.derive(
+        "train.loss.at",
+        if dataset.schema.each_step {
+            "every_step"
+        } else {
+            "last_step"
+        },
+    )?;
+    let loss = &loaded.config.train.loss;
+    let (found, fitting) = match (loss.task(), classes) {
+        (loss::Task::Regression, Some(count)) => (format!("{count} classes"), "cross_entropy"),
+        (loss::Task::Labels, Some(count)) if count != 2 => {
+            (format!("{count} classes"), "cross_entropy")
+        }
+        (loss::Task::Classes | loss::Task::Labels, None) => ("numbers".to_owned(), "mse"),
+        _ => return Ok(()),
+    };
+    let message = format!(
+        "`train.loss.kind` is \"{}\", but the targets of the data are {found}",
+        loss.kind()
+    );
+    Err(loaded.error_at(
+        "train.loss.kind",
+        message,
+        vec![format!("use \"{fitting}\", or leave `loss` out")],
+    ))
+}
+
+fn plan(config: &RunConfig, dataset: &Dataset, network: &dyn Network) -> Plan {
+    let batch = config.train.batch_size;
+    let steps_per_epoch = dataset.train.len().div_ceil(batch.max(1));
+    let summary = network.summary();
+    let sets = [&dataset.train, &dataset.validation, &dataset.test];
+    let width = dataset.inputs() + dataset.outputs() + 1;
+    let sizes = Sizes {
+        parameters: summary.parameters,
+        optimizer_slots: 2,
+        data_values: sets.iter().map(|set| set.steps_total()).sum::<usize>() * width,
+        batch,
+        time: dataset.train.time(),
+        rows: matrix_rows(network),
+    };
+    Plan {
+        parameters: summary.parameters,
+        windows: sets.map(WindowSet::len),
+        time: dataset.train.time(),
+        inputs: dataset.inputs(),
+        outputs: dataset.outputs(),
+        steps_per_epoch,
+        steps: steps_per_epoch as u64 * config.train.epochs,
+        memory_estimate: MemoryEstimate::of(sizes),
+    }
+}
+
+/// Rows of all weight matrices: each makes one value of a time step.
+fn matrix_rows(network: &dyn Network) -> usize {
+    let parameters = network.parameters().flatten();
+    let rows = parameters
+        .values()
+        .filter(|array| array.ndim() == 2)
+        .map(|array| array.shape()[0] as usize);
+    rows.sum()
+}
+
+/// In what two data sets differ for a model, if in anything.
+fn difference(trained: &DataSchema, here: &DataSchema) -> Option<&'static str> {
+    [
+        ("features", trained.features != here.features),
+        ("targets", trained.targets != here.targets),
+        (
+            "task",
+            trained.task != here.task || trained.horizon != here.horizon,
+        ),
+        (
+            "normalisation, which follows from the training part,",
+            trained.normaliser != here.normaliser,
+        ),
+        ("time column", trained.time != here.time),
+    ]
+    .into_iter()
+    .find_map(|(what, differs)| differs.then_some(what))
+}

@@ -1,0 +1,25 @@
+//! Tests of the `ncps` program, run as a person runs it: one module per area.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
+
+#[path = "cli/bad_data.rs"]
+mod bad_data;
+#[path = "cli/bad_input.rs"]
+mod bad_input;
+#[path = "cli/commands.rs"]
+mod commands;
+#[path = "cli/configs.rs"]
+mod configs;
+#[path = "cli/predict.rs"]
+mod predict;
+#[path = "cli/resume.rs"]
+mod resume;
+#[path = "cli/run_directory.rs"]
+mod run_directory;
+#[path = "cli/support.rs"]
+mod support;
