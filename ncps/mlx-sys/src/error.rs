@@ -176,7 +176,7 @@ pub enum Error {
 
     /// No CUDA library is installed.
     #[error(
-        "NCPS_MLX_LIBRARY=cuda, but no CUDA build of MLX is installed: looked in {looked}; fetch it (2.5 GB) with `{command}`"
+        "NCPS_MLX_LIBRARY=cuda, but no CUDA build of MLX is installed: looked in {looked}; fetch it (3.2 GB on disk) with `{command}`"
     )]
     NoCuda {
         /// Places that were searched.
