@@ -1,1 +1,58 @@
 //! Time-series readers, windows, splits and batches, without MLX.
+//!
+//! A [`DataConfig`] (the `[data]` table of a run) is loaded into a [`Dataset`]: three [`WindowSet`]s and the [`DataSchema`] that a
+//! model needs to be used on other files. A set's [`Batches`] fill [`HostBatch`] buffers of one static shape.
+//!
+//! ```
+//! use ncps_datasets::DataConfig;
+//!
+//! let config: DataConfig = toml::from_str("kind = \"embedded\"\nname = \"drug_concentration\"")?;
+//! let dataset = config.load(".".as_ref())?;
+//! let mut batches = dataset.train.batches(32, Some(1))?;
+//! let mut batch = batches.host_batch();
+//! batches.fill(0, 0, &mut batch)?;
+//! assert_eq!(batch.x.len(), 32 * 39 * 2);
+//! assert_eq!(dataset.baseline().name, "persistence");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod assemble;
+mod baseline;
+mod batch;
+mod config;
+mod dataset;
+mod describe;
+mod embedded;
+mod error;
+mod frame;
+mod generate;
+mod normalise;
+mod predict;
+mod random;
+mod readers;
+mod series;
+mod split;
+mod table;
+mod time;
+mod window;
+mod write;
+
+pub use baseline::Baseline;
+pub use batch::{Batches, HostBatch};
+pub use config::{DataConfig, NpyConfig, TableConfig, TaskConfig};
+pub use dataset::{DataSchema, Dataset, Task};
+pub use describe::{
+    ClassCount, ColumnDescription, ColumnKind, Description, SamplingInterval, describe,
+};
+pub use embedded::{EmbeddedConfig, EmbeddedInfo, EmbeddedName, embedded};
+pub use error::{Error, ErrorKind, Result};
+pub use frame::Frame;
+pub use generate::{DampedPendulum, GeneratedConfig, Generator, IrregularXor, Lorenz, Sine};
+pub use normalise::{NormaliseConfig, Normaliser, Scale, Scaling};
+pub use predict::InputSeries;
+pub use split::{
+    FractionOf, FractionSplit, Selection, SelectionRange, SelectionSplit, SplitConfig, TimePoint,
+    TimeSplit,
+};
+pub use time::{Span, TimeConfig, TimeScale, TimeSchema, TimeUnit};
+pub use window::{Window, WindowSet};

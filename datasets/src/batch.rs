@@ -1,0 +1,375 @@
+//! Batches of a static shape, filled into buffers that are used again and again.
+
+use crate::error::{Error, Result};
+use crate::random::Random;
+use crate::window::{Window, WindowSet};
+
+/// Timespan of padded steps: any positive number, since their mask or weight is 0.
+const PADDED_TIMESPAN: f32 = 1.0;
+
+/// One batch on the host, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostBatch {
+    /// Samples, B; the last ones of an epoch's last batch may be padding.
+    pub batch: usize,
+    /// Steps, T.
+    pub time: usize,
+    /// Inputs, F.
+    pub features: usize,
+    /// Inputs [B, T, F].
+    pub x: Vec<f32>,
+    /// Timespans [B, T], where the data has times.
+    pub timespans: Option<Vec<f32>>,
+    /// Mask [B, T], 1 for real steps, where windows differ in length.
+    pub mask: Option<Vec<f32>>,
+    /// Targets; values of a regression, class ids of a classification.
+    pub targets: Vec<f32>,
+    /// Shape of `targets`: [B, T, O] or [B, O] for a regression, [B, T] or [B] for classes.
+    pub target_shape: Vec<usize>,
+    /// 1 where a target counts, 0 where it is padding.
+    pub weights: Vec<f32>,
+    /// Shape of `weights`: [B, T], or [B] where only the last step has a target.
+    pub weights_shape: Vec<usize>,
+}
+
+/// The batches of an epoch, over and over.
+#[derive(Debug, Clone)]
+pub struct Batches {
+    set: WindowSet,
+    batch_size: usize,
+    shuffle: Option<u64>,
+    order: Vec<u32>,
+    /// Epoch that `order` belongs to; unshuffled orders belong to all.
+    epoch: Option<u64>,
+}
+
+impl Batches {
+    pub(crate) fn new(set: WindowSet, batch_size: usize, shuffle: Option<u64>) -> Self {
+        let order = (0..set.len() as u32).collect();
+        Self {
+            set,
+            batch_size,
+            shuffle,
+            order,
+            epoch: None,
+        }
+    }
+
+    /// Batches of an epoch.
+    pub fn steps(&self) -> usize {
+        self.set.len().div_ceil(self.batch_size)
+    }
+
+    /// Samples of a batch, B.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+
+    /// The windows behind the batches.
+    pub fn set(&self) -> &WindowSet {
+        &self.set
+    }
+
+    /// Makes the buffers that [`Batches::fill`] fills.
+    pub fn host_batch(&self) -> HostBatch {
+        let layout = self.set.layout();
+        let (batch, time) = (self.batch_size, layout.time);
+        let weights_shape = if layout.each_step {
+            vec![batch, time]
+        } else {
+            vec![batch]
+        };
+        let mut target_shape = weights_shape.clone();
+        if layout.classes.is_none() {
+            target_shape.push(layout.targets);
+        }
+        HostBatch {
+            batch,
+            time,
+            features: layout.features,
+            x: vec![0.0; batch * time * layout.features],
+            timespans: layout
+                .has_timespans
+                .then(|| vec![PADDED_TIMESPAN; batch * time]),
+            mask: layout.has_mask.then(|| vec![0.0; batch * time]),
+            targets: vec![0.0; target_shape.iter().product()],
+            target_shape,
+            weights: vec![0.0; weights_shape.iter().product()],
+            weights_shape,
+        }
+    }
+
+    /// Indices (into [`WindowSet::windows`]) of a batch's samples, without padding.
+    ///
+    /// # Errors
+    /// [`Error::BatchMismatch`] for a step past the epoch's end.
+    pub fn samples(&mut self, epoch: u64, step: usize) -> Result<&[u32]> {
+        if step >= self.steps() {
+            let reason = format!("step {step} of an epoch of {} steps", self.steps());
+            return Err(Error::BatchMismatch { reason });
+        }
+        self.arrange(epoch);
+        let start = step * self.batch_size;
+        let end = (start + self.batch_size).min(self.order.len());
+        Ok(&self.order[start..end])
+    }
+
+    /// Fills a batch with the samples of a step; the same arguments always give the same bytes.
+    ///
+    /// # Errors
+    /// [`Error::BatchMismatch`] for a step past the epoch's end, or buffers of another set.
+    pub fn fill(&mut self, epoch: u64, step: usize, batch: &mut HostBatch) -> Result<()> {
+        self.samples(epoch, step)?;
+        self.check(batch)?;
+        let start = step * self.batch_size;
+        for slot in 0..self.batch_size {
+            let sample = self.order.get(start + slot);
+            let window = sample.map(|&index| self.set.windows()[index as usize]);
+            self.fill_slot(slot, window.as_ref(), batch);
+        }
+        Ok(())
+    }
+
+    /// Brings `order` into the epoch's order: a shuffle of the identity, so that no epoch depends on another.
+    fn arrange(&mut self, epoch: u64) {
+        let Some(seed) = self.shuffle.filter(|_| self.epoch != Some(epoch)) else {
+            return;
+        };
+        self.order
+            .iter_mut()
+            .zip(0..)
+            .for_each(|(place, index)| *place = index);
+        Random::new(seed, epoch).shuffle(&mut self.order);
+        self.epoch = Some(epoch);
+    }
+
+    fn check(&self, batch: &HostBatch) -> Result<()> {
+        let layout = self.set.layout();
+        let fits = batch.batch == self.batch_size
+            && batch.x.len() == self.batch_size * layout.time * layout.features
+            && batch.timespans.is_some() == layout.has_timespans
+            && batch.mask.is_some() == layout.has_mask;
+        if fits {
+            return Ok(());
+        }
+        let reason = format!(
+            "buffers of [{}, {}, {}] for batches of [{}, {}, {}]: take them from `host_batch` of the same batches",
+            batch.batch, batch.time, batch.features, self.batch_size, layout.time, layout.features
+        );
+        Err(Error::BatchMismatch { reason })
+    }
+
+    fn fill_slot(&self, slot: usize, window: Option<&Window>, batch: &mut HostBatch) {
+        let layout = self.set.layout();
+        let time = layout.time;
+        let steps = window.map_or(0, |window| window.steps);
+        let source = window.map(|window| (self.set.series_of(window), window.start));
+        let row = |width: usize| slot * time * width..(slot + 1) * time * width;
+
+        let features =
+            source.map(|(series, start)| from(&series.features, start, steps, layout.features));
+        put(&mut batch.x[row(layout.features)], features, 0.0);
+        if let Some(timespans) = &mut batch.timespans {
+            let spans = source.and_then(|(series, start)| {
+                Some(from(series.timespans.as_ref()?, start, steps, 1))
+            });
+            put(&mut timespans[row(1)], spans, PADDED_TIMESPAN);
+        }
+        if let Some(mask) = &mut batch.mask {
+            let (real, padding) = mask[row(1)].split_at_mut(steps);
+            real.fill(1.0);
+            padding.fill(0.0);
+        }
+        if layout.each_step {
+            let targets =
+                source.map(|(series, start)| from(&series.targets, start, steps, layout.targets));
+            put(&mut batch.targets[row(layout.targets)], targets, 0.0);
+            let (real, padding) = batch.weights[row(1)].split_at_mut(steps);
+            real.fill(1.0);
+            padding.fill(0.0);
+        } else {
+            let last = source
+                .map(|(series, start)| from(&series.targets, start + steps - 1, 1, layout.targets));
+            put(
+                &mut batch.targets[slot * layout.targets..(slot + 1) * layout.targets],
+                last,
+                0.0,
+            );
+            batch.weights[slot] = if window.is_some() { 1.0 } else { 0.0 };
+        }
+    }
+}
+
+fn from(values: &[f32], start: usize, steps: usize, width: usize) -> &[f32] {
+    &values[start * width..(start + steps) * width]
+}
+
+/// Copies the values and pads the rest.
+fn put(target: &mut [f32], values: Option<&[f32]>, padding: f32) {
+    let values = values.unwrap_or_default();
+    let (real, rest) = target.split_at_mut(values.len());
+    real.copy_from_slice(values);
+    rest.fill(padding);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::series::Series;
+    use crate::window::{Layout, place};
+
+    /// Series whose values tell series and step: 100 * series + step.
+    fn set(lengths: &[usize], window: usize, each_step: bool, classes: Option<usize>) -> WindowSet {
+        let series: Vec<Series> = lengths
+            .iter()
+            .enumerate()
+            .map(|(index, &steps)| {
+                let values: Vec<f32> = (0..steps).map(|step| (100 * index + step) as f32).collect();
+                Series {
+                    name: index.to_string(),
+                    features: values.iter().flat_map(|value| [*value, -value]).collect(),
+                    targets: values.iter().map(|value| value + 0.5).collect(),
+                    timespans: Some(values.iter().map(|value| value + 0.25).collect()),
+                }
+            })
+            .collect();
+        let windows: Vec<_> = lengths
+            .iter()
+            .enumerate()
+            .flat_map(|(i, &steps)| place(i, steps, Some(window), 1))
+            .collect();
+        let has_mask = windows.iter().any(|one| one.steps < window);
+        let layout = Layout {
+            time: window,
+            features: 2,
+            targets: 1,
+            classes,
+            each_step,
+            has_timespans: true,
+            has_mask,
+        };
+        WindowSet::new(Arc::new(series), windows, layout)
+    }
+
+    #[test]
+    fn the_last_batch_is_padded_with_weight_zero() {
+        let mut batches = set(&[4], 2, true, None).batches(2, None).unwrap();
+        assert_eq!(batches.steps(), 2);
+        let mut batch = batches.host_batch();
+        batches.fill(0, 0, &mut batch).unwrap();
+        assert_eq!(batch.x, [0.0, -0.0, 1.0, -1.0, 1.0, -1.0, 2.0, -2.0]);
+        assert_eq!(batch.targets, [0.5, 1.5, 1.5, 2.5]);
+        assert_eq!(batch.target_shape, [2, 2, 1]);
+        batches.fill(0, 1, &mut batch).unwrap();
+        assert_eq!(batch.x, [2.0, -2.0, 3.0, -3.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(batch.timespans.as_deref().unwrap(), [2.25, 3.25, 1.0, 1.0]);
+        assert_eq!(batch.weights, [1.0, 1.0, 0.0, 0.0]);
+        assert_eq!(batch.mask, None);
+    }
+
+    #[test]
+    fn short_series_are_masked() {
+        let mut batches = set(&[3, 2], 3, false, Some(4)).batches(2, None).unwrap();
+        let mut batch = batches.host_batch();
+        batches.fill(0, 0, &mut batch).unwrap();
+        assert_eq!(
+            batch.mask.as_deref().unwrap(),
+            [1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
+        );
+        assert_eq!(
+            (
+                batch.target_shape.as_slice(),
+                batch.weights_shape.as_slice()
+            ),
+            (&[2][..], &[2][..])
+        );
+        assert_eq!(batch.targets, [2.5, 101.5]);
+        assert_eq!(batch.weights, [1.0, 1.0]);
+    }
+
+    #[test]
+    fn filling_does_not_move_the_buffers() {
+        let mut batches = set(&[9], 2, true, None).batches(4, Some(3)).unwrap();
+        let mut batch = batches.host_batch();
+        let places = (
+            batch.x.as_ptr(),
+            batch.targets.as_ptr(),
+            batches.order.as_ptr(),
+        );
+        for epoch in 0..3 {
+            for step in 0..batches.steps() {
+                batches.fill(epoch, step, &mut batch).unwrap();
+            }
+        }
+        assert_eq!(
+            places,
+            (
+                batch.x.as_ptr(),
+                batch.targets.as_ptr(),
+                batches.order.as_ptr()
+            )
+        );
+    }
+
+    #[test]
+    fn wrong_requests_are_errors() {
+        let mut batches = set(&[4], 2, true, None).batches(2, None).unwrap();
+        let mut foreign = set(&[4], 2, true, None)
+            .batches(3, None)
+            .unwrap()
+            .host_batch();
+        assert!(matches!(
+            batches.fill(0, 0, &mut foreign),
+            Err(Error::BatchMismatch { .. })
+        ));
+        assert!(matches!(
+            batches.samples(0, 2),
+            Err(Error::BatchMismatch { .. })
+        ));
+        assert!(matches!(
+            set(&[4], 2, true, None).batches(0, None),
+            Err(Error::BatchMismatch { .. })
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn an_epoch_covers_each_window_once(
+            lengths in prop::collection::vec(1usize..20, 1..6), window in 1usize..8,
+            size in 1usize..9, seed in any::<u64>(), epoch in 0u64..5,
+        ) {
+            let set = set(&lengths, window, true, None);
+            let mut batches = set.batches(size, Some(seed)).unwrap();
+            let mut again = set.batches(size, Some(seed)).unwrap();
+            // The order of an epoch does not depend on what was asked for before it.
+            again.samples(epoch + 1, 0).unwrap();
+            let mut seen = Vec::new();
+            for step in 0..batches.steps() {
+                let samples = batches.samples(epoch, step).unwrap().to_vec();
+                prop_assert_eq!(&samples[..], again.samples(epoch, step).unwrap());
+                seen.extend(samples);
+            }
+            seen.sort_unstable();
+            prop_assert_eq!(seen, (0..set.len() as u32).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn weights_count_every_real_step_once(
+            lengths in prop::collection::vec(1usize..20, 1..6), window in 1usize..8, size in 1usize..9,
+        ) {
+            let set = set(&lengths, window, true, None);
+            let mut batches = set.batches(size, Some(1)).unwrap();
+            let mut batch = batches.host_batch();
+            let mut total = 0.0;
+            for step in 0..batches.steps() {
+                batches.fill(0, step, &mut batch).unwrap();
+                total += batch.weights.iter().sum::<f32>();
+            }
+            prop_assert_eq!(total as usize, set.steps_total());
+        }
+    }
+}

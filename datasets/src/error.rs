@@ -1,0 +1,298 @@
+//! What can go wrong between a file and a batch, each case with its place and its remedy.
+
+use std::path::PathBuf;
+
+/// Result of this crate's fallible functions.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Whose fault an [`Error`] is, so that a program can choose its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The configuration asks for something impossible.
+    Config,
+    /// A file's content cannot be used.
+    Data,
+    /// The file system refused.
+    Io,
+}
+
+/// Failure to read, split, window or write data.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing exists at the configured path.
+    #[error(
+        "no file or folder at `{path}`: check the data path in the config, or override it with `--set data.path=...`"
+    )]
+    NotFound {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A folder holds no file of the format asked for.
+    #[error(
+        "no file ending in `.{extension}` in `{path}`: name a folder that has some, or one file"
+    )]
+    NoFiles {
+        /// The folder.
+        path: PathBuf,
+        /// Endings that were looked for.
+        extension: String,
+    },
+    /// The operating system could not read a file.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The operating system could not write a file.
+    #[error("cannot write `{path}`: check free space and permissions")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file has no data rows.
+    #[error("`{path}` is empty: expected a header and at least one row of data")]
+    EmptyFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is not what its ending says, or is cut short.
+    #[error("cannot read `{path}` as {format}: {reason}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Format that was expected.
+        format: &'static str,
+        /// What is wrong and, where known, what to do.
+        reason: String,
+    },
+    /// A CSV row has more or fewer fields than the header.
+    #[error(
+        "`{path}`: data row {row} has {found} fields, the header has {expected}: fix the row, or check `data.delimiter`"
+    )]
+    RaggedRow {
+        /// The file.
+        path: PathBuf,
+        /// Data row, counted from 1 below the header.
+        row: usize,
+        /// Fields in that row.
+        found: usize,
+        /// Fields in the header.
+        expected: usize,
+    },
+    /// Two columns have one name.
+    #[error("`{path}`: column `{column}` appears twice: rename or drop one")]
+    DuplicateColumn {
+        /// The file.
+        path: PathBuf,
+        /// The repeated name.
+        column: String,
+    },
+    /// A configured column does not exist.
+    #[error("`{path}` has no column `{column}`{}; it has: {}", suggestion(.nearest), .available.join(", "))]
+    UnknownColumn {
+        /// The file.
+        path: PathBuf,
+        /// The name asked for.
+        column: String,
+        /// The most similar name that exists.
+        nearest: Option<String>,
+        /// All names.
+        available: Vec<String>,
+    },
+    /// Text stands where a number is needed.
+    #[error(
+        "`{path}`: column `{column}`, data row {row}: expected a number, found `{value}`: fix the value or drop the column from the features"
+    )]
+    NotANumber {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// Data row, counted from 1.
+        row: usize,
+        /// What stands there.
+        value: String,
+    },
+    /// A value is missing, NaN or infinite.
+    #[error(
+        "`{path}`: column `{column}`, data row {row}: the value is {found}: fill it or remove the row"
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// Data row, counted from 1.
+        row: usize,
+        /// `missing or NaN`, or `infinite`.
+        found: &'static str,
+    },
+    /// A time stamp cannot be understood.
+    #[error(
+        "`{path}`: column `{column}`, data row {row}: `{value}` is no time: expected a number, or a date such as 2015-02-04 17:51:00"
+    )]
+    InvalidTime {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// Data row, counted from 1.
+        row: usize,
+        /// What stands there.
+        value: String,
+    },
+    /// Time goes backwards within a series.
+    #[error(
+        "`{path}`: time column `{column}` goes backwards in series `{series}` at data row {row}: sort the rows by time, or name the column that tells series apart in `data.group`"
+    )]
+    TimeBackwards {
+        /// The file.
+        path: PathBuf,
+        /// The time column.
+        column: String,
+        /// The series.
+        series: String,
+        /// Data row, counted from 1, whose time is before the row above it.
+        row: usize,
+    },
+    /// No series is as long as a window.
+    #[error(
+        "window of {window} steps is longer than the {part} data: its longest series gives {longest} steps; set `data.window` to {longest} or less, or leave it out to use whole series"
+    )]
+    WindowTooLong {
+        /// Steps asked for.
+        window: usize,
+        /// Steps of the longest series.
+        longest: usize,
+        /// `training`, `validation` or `test`.
+        part: &'static str,
+    },
+    /// A classification target has a single class in the training part.
+    #[error(
+        "target `{column}` has the one class `{class}` in the training part: nothing can be learned from it; choose another target or split"
+    )]
+    OneClass {
+        /// The target column.
+        column: String,
+        /// Its only value.
+        class: String,
+    },
+    /// A label column holds something that is no class.
+    #[error(
+        "target `{column}` is no class label: {reason}; for a quantity use the task `regression_each_step` or `regression_last_step`"
+    )]
+    NotAClass {
+        /// The target column.
+        column: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A split leaves a part without data.
+    #[error("the {part} part is empty: {reason}")]
+    EmptyPart {
+        /// `training`, `validation` or `test`.
+        part: &'static str,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A key of the data configuration has a value that cannot be.
+    #[error("`data.{key}`: {reason}")]
+    Config {
+        /// Key below `[data]`.
+        key: &'static str,
+        /// What is wrong and what was expected.
+        reason: String,
+    },
+    /// A batch buffer of another set, or a step past the end, was given to `fill`.
+    #[error("batch request does not fit: {reason}")]
+    BatchMismatch {
+        /// What differs.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Says whether the configuration, the data or the file system is at fault.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } | Self::NoFiles { .. } => ErrorKind::Io,
+            Self::Read { .. } | Self::Write { .. } => ErrorKind::Io,
+            Self::UnknownColumn { .. } | Self::WindowTooLong { .. } => ErrorKind::Config,
+            Self::EmptyPart { .. } | Self::Config { .. } => ErrorKind::Config,
+            Self::BatchMismatch { .. } => ErrorKind::Config,
+            _ => ErrorKind::Data,
+        }
+    }
+
+    /// Wraps a read failure; an absent file gets its own variant.
+    pub(crate) fn read(path: &std::path::Path, source: std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        if source.kind() == std::io::ErrorKind::NotFound {
+            Self::NotFound { path }
+        } else {
+            Self::Read { path, source }
+        }
+    }
+}
+
+fn suggestion(nearest: &Option<String>) -> String {
+    nearest
+        .as_ref()
+        .map(|name| format!(" (did you mean `{name}`?)"))
+        .unwrap_or_default()
+}
+
+/// The candidate closest to `name` by edit distance, if it is close enough to be a slip.
+pub(crate) fn nearest<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a String>,
+) -> Option<String> {
+    let lower = name.to_lowercase();
+    candidates
+        .map(|candidate| (edit_distance(&lower, &candidate.to_lowercase()), candidate))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, _)| *distance <= 1 + name.chars().count() / 3)
+        .map(|(_, candidate)| candidate.clone())
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edit_distance_counts_single_changes() {
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("same", "same"), 0);
+    }
+
+    #[test]
+    fn nearest_offers_slips_only() {
+        let names = ["Temperature".to_owned(), "Light".to_owned()];
+        assert_eq!(
+            nearest("temprature", names.iter()).as_deref(),
+            Some("Temperature")
+        );
+        assert_eq!(nearest("pressure", names.iter()), None);
+    }
+}

@@ -1,0 +1,205 @@
+//! Sequences made by a formula and a seed: demonstrations that need no file.
+
+mod damped_pendulum;
+pub(crate) mod drug_concentration;
+mod irregular_xor;
+mod lorenz;
+mod sine;
+
+use serde::{Deserialize, Serialize};
+
+pub use damped_pendulum::DampedPendulum;
+pub use irregular_xor::IrregularXor;
+pub use lorenz::Lorenz;
+pub use sine::Sine;
+
+use crate::assemble::{Assembly, TimePlan};
+use crate::config::{TaskConfig, Windows, config};
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::normalise::NormaliseConfig;
+use crate::series::RawSeries;
+use crate::split::Parts;
+use crate::time::TimeUnit;
+
+/// Sequences made by a formula and a seed; every sequence is one window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct GeneratedConfig {
+    /// What to generate.
+    pub generator: Generator,
+    /// Scaling; none unless set, for the generators' values are of order 1 already (Lorenz: set `standard`).
+    #[serde(default = "no_scaling")]
+    pub normalise: NormaliseConfig,
+}
+
+/// The generators, each with its sizes and seeds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Generator {
+    /// Follow a sine of twice the frequency.
+    Sine(Sine),
+    /// Forecast the chaotic Lorenz system.
+    Lorenz(Lorenz),
+    /// Forecast a damped pendulum seen at irregular times.
+    DampedPendulum(DampedPendulum),
+    /// Parity of a bit stream, given as irregular events.
+    IrregularXor(IrregularXor),
+}
+
+/// Sequences per part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) train: usize,
+    pub(crate) validation: usize,
+    pub(crate) test: usize,
+}
+
+impl Counts {
+    fn check(self) -> Result<()> {
+        if self.train == 0 {
+            return Err(config(
+                "generator.train_sequences",
+                "at least one sequence is needed",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Generates the three parts, numbering sequences through, so that each can have its own random stream.
+    fn parts(self, sequence: impl Fn(u64) -> RawSeries) -> Parts {
+        let from_to = |from: usize, count: usize| {
+            (from..from + count)
+                .map(|index| sequence(index as u64))
+                .collect()
+        };
+        Parts {
+            train: from_to(0, self.train),
+            validation: from_to(self.train, self.validation),
+            test: from_to(self.train + self.validation, self.test),
+            drawn: None,
+        }
+    }
+}
+
+impl GeneratedConfig {
+    pub(crate) fn validate(&self) -> Result<()> {
+        match &self.generator {
+            Generator::Sine(sine) => sine.validate(),
+            Generator::Lorenz(lorenz) => lorenz.validate(),
+            Generator::DampedPendulum(pendulum) => pendulum.validate(),
+            Generator::IrregularXor(xor) => xor.validate(),
+        }
+    }
+
+    pub(crate) fn load(&self) -> Result<Dataset> {
+        let mut assembly = match &self.generator {
+            Generator::Sine(sine) => sine.assembly(),
+            Generator::Lorenz(lorenz) => lorenz.assembly(),
+            Generator::DampedPendulum(pendulum) => pendulum.assembly(),
+            Generator::IrregularXor(xor) => xor.assembly(),
+        };
+        assembly.normalise = self.normalise;
+        assembly.build()
+    }
+}
+
+/// An assembly of whole sequences without timespans, to be adjusted.
+fn assembly(features: &[&str], targets: &[&str], task: TaskConfig, parts: Parts) -> Assembly {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    Assembly {
+        features: owned(features),
+        targets: owned(targets),
+        task,
+        classes: Vec::new(),
+        parts,
+        windows: Windows::default(),
+        normalise: NormaliseConfig::NONE,
+        time: None,
+        group: None,
+        files: Vec::new(),
+    }
+}
+
+/// Timespans of a time column in seconds, divided by `scale` (the median step if `None`).
+fn time_plan(scale: Option<f64>) -> TimePlan {
+    TimePlan {
+        column: "time".to_owned(),
+        unit: TimeUnit::Second,
+        span: None,
+        scale,
+        edge: None,
+    }
+}
+
+fn no_scaling() -> NormaliseConfig {
+    NormaliseConfig::NONE
+}
+
+/// One step of the classical Runge-Kutta method of order 4.
+fn runge_kutta<const N: usize>(
+    state: [f64; N],
+    step: f64,
+    slope: impl Fn([f64; N]) -> [f64; N],
+) -> [f64; N] {
+    let ahead = |slope: [f64; N], by: f64| std::array::from_fn(|i| state[i] + by * slope[i]);
+    let k1 = slope(state);
+    let k2 = slope(ahead(k1, step / 2.0));
+    let k3 = slope(ahead(k2, step / 2.0));
+    let k4 = slope(ahead(k3, step));
+    std::array::from_fn(|i| state[i] + step / 6.0 * (k1[i] + 2.0 * k2[i] + 2.0 * k3[i] + k4[i]))
+}
+
+/// Integrates over `time` in equal steps of at most `longest`.
+fn integrate<const N: usize>(
+    mut state: [f64; N],
+    time: f64,
+    longest: f64,
+    slope: impl Fn([f64; N]) -> [f64; N] + Copy,
+) -> [f64; N] {
+    let steps = (time / longest).ceil().max(1.0);
+    for _ in 0..steps as usize {
+        state = runge_kutta(state, time / steps, slope);
+    }
+    state
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runge_kutta_has_order_four() {
+        let error =
+            |step: f64| (integrate([1.0], 1.0, step, |y| [-y[0]])[0] - (-1.0f64).exp()).abs();
+        let order = (error(0.1) / error(0.05)).log2();
+        assert!((order - 4.0).abs() < 0.1, "{order}");
+    }
+
+    #[test]
+    fn a_seed_fixes_every_value() {
+        for text in [
+            "kind = \"lorenz\"\ntrain_sequences = 3\nsteps = 8",
+            "kind = \"damped_pendulum\"\ntrain_sequences = 3\nsteps = 8",
+            "kind = \"irregular_xor\"\ntrain_sequences = 9\nvalidation_sequences = 5\ntest_sequences = 5",
+            "kind = \"sine\"\ntrain_sequences = 3\nvalidation_sequences = 2\ntest_sequences = 2",
+        ] {
+            let generator: Generator = toml::from_str(text).unwrap();
+            let config = GeneratedConfig {
+                generator,
+                normalise: NormaliseConfig::NONE,
+            };
+            config.validate().unwrap();
+            let fill = || {
+                let mut batches = config.load().unwrap().train.batches(2, None).unwrap();
+                let mut batch = batches.host_batch();
+                batches.fill(0, 0, &mut batch).unwrap();
+                batch
+            };
+            assert_eq!(fill(), fill());
+            assert!(fill().x.iter().all(|value| value.is_finite()));
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! CSV by polars, behind a check of the file's shape that polars does not make (ragged rows, stray quotes).
+
+use std::io::Cursor;
+use std::path::Path;
+use std::sync::Arc;
+
+use polars::prelude::{CsvReadOptions, DataFrame, DataType, Field, Schema, SerReader};
+
+use crate::error::{Error, Result};
+use crate::frame::{Column, Frame, unknown_column};
+
+/// Spellings of "no value".
+const MISSING: [&str; 7] = ["", "NA", "N/A", "NaN", "nan", "null", "None"];
+
+/// Reads all columns, or the named ones, as numbers where every value is one and as text elsewhere.
+pub(crate) fn read(path: &Path, delimiter: char, columns: Option<&[String]>) -> Result<Frame> {
+    let bytes = std::fs::read(path).map_err(|source| Error::read(path, source))?;
+    parse(path, bytes, delimiter, columns)
+}
+
+/// Reads a CSV text held in memory; `path` is what errors call it.
+pub(crate) fn parse(
+    path: &Path,
+    bytes: Vec<u8>,
+    delimiter: char,
+    columns: Option<&[String]>,
+) -> Result<Frame> {
+    let delimiter = single_byte(delimiter)?;
+    let text = Text::check(path, bytes, delimiter)?;
+    let selected = select(path, &text.header, columns)?;
+    let numbers = text.frame(path, &selected, DataType::Float64)?;
+    let mut parsed = Vec::with_capacity(selected.len());
+    let mut undecided = Vec::new();
+    for &index in &selected {
+        let values = float_column(path, &numbers, &text.header[index])?;
+        if values.iter().any(|value| value.is_none()) {
+            undecided.push(index);
+        }
+        parsed.push(Column::Number(
+            values.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect(),
+        ));
+    }
+    if !undecided.is_empty() {
+        let texts = text.frame(path, &undecided, DataType::String)?;
+        for index in undecided {
+            let slot = selected
+                .iter()
+                .position(|&other| other == index)
+                .unwrap_or(0);
+            parsed[slot] = text_column(path, &texts, &text.header[index])?;
+        }
+    }
+    let names = selected
+        .iter()
+        .map(|&index| text.header[index].clone())
+        .collect();
+    Ok(Frame::from_columns(path, names, parsed, text.rows))
+}
+
+fn single_byte(delimiter: char) -> Result<u8> {
+    let reason = || {
+        format!("`{delimiter}` cannot separate fields: use one ASCII character such as `,` or `;`")
+    };
+    match u8::try_from(delimiter) {
+        Ok(byte) if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(byte),
+        _ => Err(Error::Config {
+            key: "delimiter",
+            reason: reason(),
+        }),
+    }
+}
+
+fn select(path: &Path, header: &[String], columns: Option<&[String]>) -> Result<Vec<usize>> {
+    let Some(columns) = columns else {
+        return Ok((0..header.len()).collect());
+    };
+    let index = |name: &String| {
+        header
+            .iter()
+            .position(|known| known == name)
+            .ok_or_else(|| unknown_column(path, name, header))
+    };
+    columns.iter().map(index).collect()
+}
+
+/// A CSV text whose shape has been checked: a rectangle of UTF-8 fields, no blank lines.
+struct Text {
+    bytes: Vec<u8>,
+    delimiter: u8,
+    header: Vec<String>,
+    rows: usize,
+}
+
+impl Text {
+    fn check(path: &Path, mut bytes: Vec<u8>, delimiter: u8) -> Result<Self> {
+        if bytes.starts_with(b"\xef\xbb\xbf") {
+            bytes.drain(..3);
+        }
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Err(Error::EmptyFile {
+                path: path.to_path_buf(),
+            });
+        }
+        if let Err(error) = std::str::from_utf8(&bytes) {
+            let reason = format!(
+                "byte {} is not UTF-8 text: save the file as UTF-8",
+                error.valid_up_to()
+            );
+            return Err(malformed(path, reason));
+        }
+        let mut header = Vec::new();
+        let mut rows = 0;
+        let mut blank = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            let record =
+                Record::scan(&bytes, at, delimiter).map_err(|stray| stray.error(path, rows))?;
+            if record.is_blank {
+                blank.push(at..record.end);
+            } else if header.is_empty() {
+                header = names(&bytes[at..record.end], delimiter);
+            } else {
+                rows += 1;
+                if record.fields != header.len() {
+                    return Err(Error::RaggedRow {
+                        path: path.to_path_buf(),
+                        row: rows,
+                        found: record.fields,
+                        expected: header.len(),
+                    });
+                }
+            }
+            at = record.end;
+        }
+        check_header(path, &header, rows)?;
+        drop_blank_lines(path, &mut bytes, blank, header.len())?;
+        Ok(Self {
+            bytes,
+            delimiter,
+            header,
+            rows,
+        })
+    }
+
+    fn frame(&self, path: &Path, columns: &[usize], kind: DataType) -> Result<DataFrame> {
+        let fields = self
+            .header
+            .iter()
+            .map(|name| Field::new(name.as_str().into(), kind.clone()));
+        let schema: Schema = fields.collect();
+        let frame = CsvReadOptions::default()
+            .with_schema(Some(Arc::new(schema)))
+            .with_projection(Some(Arc::new(columns.to_vec())))
+            .with_ignore_errors(true)
+            .map_parse_options(|options| options.with_separator(self.delimiter))
+            .into_reader_with_file_handle(Cursor::new(self.bytes.as_slice()))
+            .finish()
+            .map_err(|error| malformed(path, error.to_string()))?;
+        if frame.height() != self.rows {
+            let reason = format!(
+                "{} rows were expected, {} were read",
+                self.rows,
+                frame.height()
+            );
+            return Err(malformed(path, reason));
+        }
+        Ok(frame)
+    }
+}
+
+/// Blank lines are decoration, except between the rows of a single column, where one may stand for a lost value.
+fn drop_blank_lines(
+    path: &Path,
+    bytes: &mut Vec<u8>,
+    blank: Vec<std::ops::Range<usize>>,
+    width: usize,
+) -> Result<()> {
+    for range in blank.into_iter().rev() {
+        let is_inside = range.start > 0 && range.end < bytes.len();
+        if width == 1 && is_inside {
+            let reason =
+                "a blank line in a file of one column: remove it, or write the missing value";
+            return Err(malformed(path, reason.to_owned()));
+        }
+        bytes.drain(range);
+    }
+    Ok(())
+}
+
+fn check_header(path: &Path, header: &[String], rows: usize) -> Result<()> {
+    for (index, name) in header.iter().enumerate() {
+        if header[..index].contains(name) {
+            return Err(Error::DuplicateColumn {
+                path: path.to_path_buf(),
+                column: name.clone(),
+            });
+        }
+    }
+    if rows == 0 {
+        return Err(Error::EmptyFile {
+            path: path.to_path_buf(),
+        });
+    }
+    Ok(())
+}
+
+/// One record's extent.
+struct Record {
+    fields: usize,
+    end: usize,
+    is_blank: bool,
+}
+
+/// A quote where RFC 4180 allows none.
+enum StrayQuote {
+    InField,
+    NeverClosed,
+}
+
+impl StrayQuote {
+    fn error(&self, path: &Path, rows: usize) -> Error {
+        let reason = match self {
+            Self::InField => format!(
+                "stray quote after data row {rows}: quote the whole field and double the quotes inside it"
+            ),
+            Self::NeverClosed => format!("a quote opened after data row {rows} is never closed"),
+        };
+        malformed(path, reason)
+    }
+}
+
+impl Record {
+    fn scan(bytes: &[u8], start: usize, delimiter: u8) -> std::result::Result<Self, StrayQuote> {
+        let mut at = start;
+        let mut fields = 1;
+        loop {
+            if bytes.get(at) == Some(&b'"') {
+                at = after_quoted(bytes, at + 1, delimiter)?;
+            } else {
+                let rest = &bytes[at..];
+                let stop = |byte: &u8| *byte == delimiter || matches!(*byte, b'\n' | b'"');
+                at += rest.iter().position(stop).unwrap_or(rest.len());
+            }
+            match bytes.get(at) {
+                Some(b'"') => return Err(StrayQuote::InField),
+                Some(byte) if *byte == delimiter => fields += 1,
+                found => {
+                    let end = at + usize::from(found.is_some());
+                    let is_blank = matches!(&bytes[start..at], b"" | b"\r");
+                    return Ok(Self {
+                        fields,
+                        end,
+                        is_blank,
+                    });
+                }
+            }
+            at += 1;
+        }
+    }
+}
+
+/// The place behind a quoted field that began before `at`: a delimiter, a line feed or the end.
+fn after_quoted(
+    bytes: &[u8],
+    mut at: usize,
+    delimiter: u8,
+) -> std::result::Result<usize, StrayQuote> {
+    loop {
+        let quote = bytes[at..].iter().position(|byte| *byte == b'"');
+        at += quote.ok_or(StrayQuote::NeverClosed)? + 1;
+        match (bytes.get(at), bytes.get(at + 1)) {
+            (Some(b'"'), _) => at += 1,
+            (None | Some(b'\n'), _) => return Ok(at),
+            (Some(b'\r'), None | Some(b'\n')) => return Ok(at + 1),
+            (Some(byte), _) if *byte == delimiter => return Ok(at),
+            _ => return Err(StrayQuote::InField),
+        }
+    }
+}
+
+/// The fields of a header line, unquoted and trimmed.
+fn names(line: &[u8], delimiter: u8) -> Vec<String> {
+    let line = String::from_utf8_lossy(line);
+    let mut names = vec![String::new()];
+    let mut is_quoted = false;
+    for character in line.trim_end_matches(['\n', '\r']).chars() {
+        match (character, names.last_mut()) {
+            // A doubled quote closes and opens again; names with quotes inside lose them.
+            ('"', _) => is_quoted = !is_quoted,
+            (other, _) if other == char::from(delimiter) && !is_quoted => names.push(String::new()),
+            (other, Some(name)) => name.push(other),
+            (_, None) => {}
+        }
+    }
+    names.iter().map(|name| name.trim().to_owned()).collect()
+}
+
+fn float_column(path: &Path, frame: &DataFrame, name: &str) -> Result<Vec<Option<f64>>> {
+    let column = frame
+        .column(name)
+        .map_err(|error| malformed(path, error.to_string()))?;
+    let floats = column
+        .f64()
+        .map_err(|error| malformed(path, error.to_string()))?;
+    Ok(floats.iter().collect())
+}
+
+/// Numbers if every present value is one (blanks around it allowed), else text.
+fn text_column(path: &Path, frame: &DataFrame, name: &str) -> Result<Column> {
+    let column = frame
+        .column(name)
+        .map_err(|error| malformed(path, error.to_string()))?;
+    let texts = column
+        .str()
+        .map_err(|error| malformed(path, error.to_string()))?;
+    let present = |text: Option<&str>| -> Option<String> {
+        text.map(str::trim)
+            .filter(|text| !MISSING.contains(text))
+            .map(str::to_owned)
+    };
+    let values: Vec<Option<String>> = texts.iter().map(present).collect();
+    let number = |text: &Option<String>| match text {
+        Some(text) => text.parse::<f64>().ok(),
+        None => Some(f64::NAN),
+    };
+    let numbers: Option<Vec<f64>> = values.iter().map(number).collect();
+    Ok(numbers.map_or(Column::Text(values), Column::Number))
+}
+
+fn malformed(path: &Path, reason: String) -> Error {
+    Error::Malformed {
+        path: path.to_path_buf(),
+        format: "CSV",
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse_text(text: &str) -> Result<Frame> {
+        parse(Path::new("t.csv"), text.as_bytes().to_vec(), ',', None)
+    }
+
+    #[test]
+    fn numbers_text_and_gaps_are_told_apart() {
+        let frame = parse_text("a,b,\"c\"\n1, 2.5 ,x\n\n\"3\",,\"y, z\"\r\n").unwrap();
+        assert_eq!(frame.rows(), 2);
+        assert_eq!(frame.names(), ["a", "b", "c"]);
+        assert_eq!(frame.numbers("a").unwrap(), [1.0, 3.0]);
+        let gaps = frame.numbers("b").unwrap();
+        assert!((gaps[0] - 2.5).abs() < 1e-12 && gaps[1].is_nan());
+        assert_eq!(frame.keys("c").unwrap(), ["x", "y, z"]);
+    }
+
+    #[test]
+    fn only_named_columns_are_read() {
+        let wanted = ["c".to_owned(), "a".to_owned()];
+        let bytes = b"a,b,c\n1,2,3\n4,5,6".to_vec();
+        let frame = parse(Path::new("t.csv"), bytes, ',', Some(&wanted)).unwrap();
+        assert_eq!(frame.names(), wanted);
+        assert_eq!(frame.numbers("c").unwrap(), [3.0, 6.0]);
+    }
+
+    #[test]
+    fn a_quoted_line_break_is_one_value() {
+        let frame = parse_text("a,b\n\"one\n\ntwo\",2\n3,4\n").unwrap();
+        assert_eq!(frame.keys("a").unwrap(), ["one\n\ntwo", "3"]);
+    }
+
+    #[test]
+    fn a_ragged_row_is_named() {
+        for text in ["a,b\n1,2\n3\n", "a,b\n1,2\n3,4,5\n"] {
+            let error = parse_text(text).unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    Error::RaggedRow {
+                        row: 2,
+                        expected: 2,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn empty_files_and_bare_headers_are_refused() {
+        for text in ["", " \n\n", "a,b\n", "a,b"] {
+            assert!(
+                matches!(parse_text(text), Err(Error::EmptyFile { .. })),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_blank_line_may_hide_a_value_only_in_one_column() {
+        assert_eq!(parse_text("\na,b\n\n1,2\n\n").unwrap().rows(), 1);
+        assert_eq!(parse_text("a\n1\n2\n\n\n").unwrap().rows(), 2);
+        assert!(matches!(
+            parse_text("a\n1\n\n2\n"),
+            Err(Error::Malformed { .. })
+        ));
+    }
+
+    #[test]
+    fn a_repeated_column_is_named() {
+        let error = parse_text("a,b,a\n1,2,3\n").unwrap_err();
+        assert!(matches!(error, Error::DuplicateColumn { column, .. } if column == "a"));
+    }
+
+    #[test]
+    fn an_unknown_column_comes_with_the_nearest() {
+        let wanted = ["Ligth".to_owned()];
+        let bytes = b"Light,CO2\n1,2\n".to_vec();
+        let error = parse(Path::new("t.csv"), bytes, ',', Some(&wanted)).unwrap_err();
+        assert!(
+            matches!(&error, Error::UnknownColumn { nearest: Some(near), .. } if near == "Light")
+        );
+        assert!(
+            error.to_string().contains("did you mean `Light`?"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn stray_quotes_and_foreign_bytes_are_refused() {
+        for bytes in [
+            &b"a,b\n1,2\"\n"[..],
+            b"a,b\n\"1,2\n",
+            b"a,b\n\"1\"x,2\n",
+            b"a\n\xff\xfe\n",
+        ] {
+            let result = parse(Path::new("t.csv"), bytes.to_vec(), ',', None);
+            assert!(matches!(result, Err(Error::Malformed { .. })), "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = parse(Path::new("t.csv"), bytes, ',', None);
+        }
+
+        #[test]
+        fn csv_like_text_never_panics(text in "[a-c0-9,.\"\r\n \t-]{0,200}") {
+            let _ = parse(Path::new("t.csv"), text.into_bytes(), ',', None);
+        }
+
+        #[test]
+        fn numbers_survive(values in prop::collection::vec(prop::num::f64::NORMAL | prop::num::f64::ZERO, 1..40)) {
+            let lines: String = values.iter().map(|value| format!("{value:e},\"{value}\"\n")).collect();
+            let frame = parse_text(&format!("a,b\n{lines}")).unwrap();
+            prop_assert_eq!(frame.numbers("a").unwrap(), values.clone());
+            prop_assert_eq!(frame.numbers("b").unwrap(), values);
+        }
+    }
+}

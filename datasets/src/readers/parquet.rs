@@ -1,0 +1,225 @@
+//! Parquet by polars, behind a check of the file's frame that catches truncation.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use polars::prelude::{
+    Column as PolarsColumn, DataFrame, DataType, ParquetReader, SerReader, TimeUnit,
+};
+
+use crate::error::{Error, Result};
+use crate::frame::{Column, Frame, unknown_column};
+
+/// Marks both ends of every Parquet file.
+const MAGIC: [u8; 4] = *b"PAR1";
+/// Footer length (4 bytes) and closing magic (4 bytes).
+const TRAILER: u64 = 8;
+
+/// Reads all columns, or the named ones.
+pub(crate) fn read(path: &Path, columns: Option<&[String]>) -> Result<Frame> {
+    let mut file = File::open(path).map_err(|source| Error::read(path, source))?;
+    check_frame(path, &mut file)?;
+    let frame = guarded(path, || load(path, file, columns))?;
+    if frame.height() == 0 {
+        return Err(Error::EmptyFile {
+            path: path.to_path_buf(),
+        });
+    }
+    let rows = frame.height();
+    let names = frame
+        .columns()
+        .iter()
+        .map(|column| column.name().to_string())
+        .collect();
+    let columns = guarded(path, || {
+        frame
+            .columns()
+            .iter()
+            .map(|column| convert(path, column))
+            .collect::<Result<Vec<Column>>>()
+    })?;
+    Ok(Frame::from_columns(path, names, columns, rows))
+}
+
+/// The decoder asserts on some corrupt pages; a broken file must stay an error of that file.
+fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(malformed(
+            path,
+            "the decoder gave up: the file is damaged or uses a feature that is not supported",
+        ))
+    })
+}
+
+fn load(path: &Path, file: File, columns: Option<&[String]>) -> Result<DataFrame> {
+    let mut reader = ParquetReader::new(file);
+    let schema = reader
+        .schema()
+        .map_err(|error| malformed(path, &error.to_string()))?;
+    let available: Vec<String> = schema.iter_names().map(ToString::to_string).collect();
+    for (index, name) in available.iter().enumerate() {
+        if available[..index].contains(name) {
+            return Err(Error::DuplicateColumn {
+                path: path.to_path_buf(),
+                column: name.clone(),
+            });
+        }
+    }
+    for name in columns.unwrap_or_default() {
+        if !available.contains(name) {
+            return Err(unknown_column(path, name, &available));
+        }
+    }
+    reader
+        .with_columns(columns.map(<[String]>::to_vec))
+        .finish()
+        .map_err(|error| malformed(path, &error.to_string()))
+}
+
+/// Checks magic numbers and that the footer lies inside the file.
+fn check_frame(path: &Path, file: &mut File) -> Result<()> {
+    let io = |source| Error::read(path, source);
+    let length = file.metadata().map_err(io)?.len();
+    if length == 0 {
+        return Err(Error::EmptyFile {
+            path: path.to_path_buf(),
+        });
+    }
+    if length < TRAILER + 4 {
+        return Err(malformed(path, "too short to be a Parquet file"));
+    }
+    let mut head = [0; 4];
+    file.read_exact(&mut head).map_err(io)?;
+    if head != MAGIC {
+        return Err(malformed(
+            path,
+            "it does not begin with PAR1: not a Parquet file",
+        ));
+    }
+    let mut trailer = [0; TRAILER as usize];
+    file.seek(SeekFrom::End(-(TRAILER as i64))).map_err(io)?;
+    file.read_exact(&mut trailer).map_err(io)?;
+    let [a, b, c, d, magic @ ..] = trailer;
+    let footer = u64::from(u32::from_le_bytes([a, b, c, d]));
+    if magic != MAGIC || footer + TRAILER + 4 > length {
+        return Err(malformed(
+            path,
+            "its end is missing: the file is truncated; copy or download it again",
+        ));
+    }
+    file.rewind().map_err(io)
+}
+
+fn convert(path: &Path, column: &PolarsColumn) -> Result<Column> {
+    let failed = |error: polars::prelude::PolarsError| malformed(path, &error.to_string());
+    match column.dtype() {
+        DataType::String => {
+            let texts = column.str().map_err(failed)?;
+            Ok(Column::Text(
+                texts.iter().map(|text| text.map(str::to_owned)).collect(),
+            ))
+        }
+        DataType::Date => Ok(Column::Instant(floats(path, column, 86400.0)?)),
+        DataType::Datetime(unit, _) => {
+            let seconds = match unit {
+                TimeUnit::Nanoseconds => 1e-9,
+                TimeUnit::Microseconds => 1e-6,
+                TimeUnit::Milliseconds => 1e-3,
+            };
+            Ok(Column::Instant(floats(path, column, seconds)?))
+        }
+        kind if kind.is_primitive_numeric() || kind.is_bool() => {
+            Ok(Column::Number(floats(path, column, 1.0)?))
+        }
+        other => Ok(Column::Other(format!("values of type {other}"))),
+    }
+}
+
+fn floats(path: &Path, column: &PolarsColumn, factor: f64) -> Result<Vec<f64>> {
+    let failed = |error: polars::prelude::PolarsError| malformed(path, &error.to_string());
+    let physical = column.to_physical_repr();
+    let cast = physical.cast(&DataType::Float64).map_err(failed)?;
+    let values = cast.f64().map_err(failed)?;
+    Ok(values
+        .iter()
+        .map(|value| value.map_or(f64::NAN, |value| value * factor))
+        .collect())
+}
+
+fn malformed(path: &Path, reason: &str) -> Error {
+    Error::Malformed {
+        path: path.to_path_buf(),
+        format: "Parquet",
+        reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn write_sample(path: &Path) {
+        Frame::new()
+            .with_number("a", vec![1.0, 2.5, f64::NAN])
+            .and_then(|frame| frame.with_text("b", ["x", "y", "z"].map(String::from).to_vec()))
+            .and_then(|frame| frame.write(path))
+            .unwrap();
+    }
+
+    #[test]
+    fn a_written_table_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        write_sample(&path);
+        let frame = read(&path, None).unwrap();
+        let a = frame.numbers("a").unwrap();
+        assert!((a[1] - 2.5).abs() < 1e-12 && a[2].is_nan());
+        assert_eq!(frame.keys("b").unwrap(), ["x", "y", "z"]);
+        let only_b = read(&path, Some(&["b".to_owned()])).unwrap();
+        assert_eq!(only_b.names(), ["b"]);
+    }
+
+    #[test]
+    fn an_unknown_column_comes_with_the_nearest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        write_sample(&path);
+        let error = read(&path, Some(&["aa".to_owned()])).unwrap_err();
+        assert!(matches!(error, Error::UnknownColumn { nearest: Some(name), .. } if name == "a"));
+    }
+
+    #[test]
+    fn foreign_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        for bytes in [
+            &b"PAR1"[..],
+            b"not a parquet file at all",
+            b"PAR1\xff\xff\xff\xffPAR1",
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            assert!(
+                matches!(read(&path, None), Err(Error::Malformed { .. })),
+                "{bytes:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn truncated_files_are_errors(keep in 0.0..1.0f64) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("t.parquet");
+            write_sample(&path);
+            let bytes = std::fs::read(&path).unwrap();
+            let keep = (bytes.len() as f64 * keep) as usize;
+            std::fs::write(&path, &bytes[..keep]).unwrap();
+            prop_assert!(read(&path, None).is_err());
+        }
+    }
+}

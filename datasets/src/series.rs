@@ -1,0 +1,61 @@
+//! One recorded series, before and after it is made ready for batches.
+
+use crate::error::{Error, Result};
+
+/// A series as it was read: values in the data's own units, targets on their own rows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RawSeries {
+    /// What errors and predictions call it: the group's value, or the file's name.
+    pub(crate) name: String,
+    /// Index of its file among the files in use.
+    pub(crate) file: usize,
+    pub(crate) rows: usize,
+    /// [rows] in the time unit.
+    pub(crate) times: Option<Vec<f64>>,
+    /// [rows, features].
+    pub(crate) features: Vec<f32>,
+    /// [rows, targets].
+    pub(crate) targets: Vec<f32>,
+}
+
+impl RawSeries {
+    /// The rows `from..to` as a series of their own.
+    pub(crate) fn slice(&self, from: usize, to: usize) -> Self {
+        let wide = |values: &[f32]| {
+            let width = values.len() / self.rows.max(1);
+            values[from * width..to * width].to_vec()
+        };
+        Self {
+            name: self.name.clone(),
+            file: self.file,
+            rows: to - from,
+            times: self.times.as_ref().map(|times| times[from..to].to_vec()),
+            features: wide(&self.features),
+            targets: wide(&self.targets),
+        }
+    }
+}
+
+/// A series ready for batches: scaled values, each step with its target.
+#[derive(Debug, Clone)]
+pub(crate) struct Series {
+    pub(crate) name: String,
+    /// [steps, features].
+    pub(crate) features: Vec<f32>,
+    /// [steps, targets].
+    pub(crate) targets: Vec<f32>,
+    /// [steps].
+    pub(crate) timespans: Option<Vec<f32>>,
+}
+
+/// Finds the first row whose time lies before the row above it.
+pub(crate) fn check_times(
+    times: &[f64],
+    rows: &[usize],
+    describe: impl Fn(usize) -> Error,
+) -> Result<()> {
+    match times.windows(2).position(|pair| pair[1] < pair[0]) {
+        None => Ok(()),
+        Some(before) => Err(describe(rows[before + 1])),
+    }
+}

@@ -1,0 +1,309 @@
+//! Windows over series, and the sets of them that training, validation and test are made of.
+
+use std::sync::Arc;
+
+use crate::batch::Batches;
+use crate::config::Windows;
+use crate::error::{Error, Result};
+use crate::series::Series;
+
+/// A stretch of a series that is one sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Index of the series in the set.
+    pub series: usize,
+    /// First step.
+    pub start: usize,
+    /// Real steps; fewer than the set's time length are padded and masked.
+    pub steps: usize,
+}
+
+/// The windows of one part of the data; cloning shares the data.
+#[derive(Debug, Clone)]
+pub struct WindowSet {
+    series: Arc<Vec<Series>>,
+    windows: Arc<[Window]>,
+    layout: Layout,
+}
+
+/// What all batches of a data set have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) time: usize,
+    pub(crate) features: usize,
+    /// Values a target has; 1 for a class id.
+    pub(crate) targets: usize,
+    /// Number of classes; `None` for a regression.
+    pub(crate) classes: Option<usize>,
+    pub(crate) each_step: bool,
+    pub(crate) has_timespans: bool,
+    pub(crate) has_mask: bool,
+}
+
+impl WindowSet {
+    pub(crate) fn new(series: Arc<Vec<Series>>, windows: Vec<Window>, layout: Layout) -> Self {
+        Self {
+            series,
+            windows: windows.into(),
+            layout,
+        }
+    }
+
+    /// The number of windows.
+    pub fn len(&self) -> usize {
+        self.windows.len()
+    }
+
+    /// Whether there is no window at all.
+    pub fn is_empty(&self) -> bool {
+        self.windows.is_empty()
+    }
+
+    /// The windows in the order of the data.
+    pub fn windows(&self) -> &[Window] {
+        &self.windows
+    }
+
+    /// Steps of every batch, T: the window length, or the longest series where windows are whole series.
+    pub fn time(&self) -> usize {
+        self.layout.time
+    }
+
+    /// Inputs at each step, F.
+    pub fn features(&self) -> usize {
+        self.layout.features
+    }
+
+    /// Values of a target: the predicted columns of a regression, 1 (the class id) of a classification.
+    pub fn targets(&self) -> usize {
+        self.layout.targets
+    }
+
+    /// Whether every step has a target; otherwise only a window's last step has.
+    pub fn each_step(&self) -> bool {
+        self.layout.each_step
+    }
+
+    /// Whether batches carry timespans.
+    pub fn has_timespans(&self) -> bool {
+        self.layout.has_timespans
+    }
+
+    /// Whether batches carry a mask, because some windows are shorter than T.
+    pub fn has_mask(&self) -> bool {
+        self.layout.has_mask
+    }
+
+    /// Real steps of all windows together.
+    pub fn steps_total(&self) -> usize {
+        self.windows.iter().map(|window| window.steps).sum()
+    }
+
+    /// Name of the series that a window lies in: a group's value or a file's name.
+    pub fn series_name(&self, window: usize) -> &str {
+        self.windows
+            .get(window)
+            .map_or("", |window| &self.series[window.series].name)
+    }
+
+    /// How often each class is a target; `None` for a regression.
+    pub fn class_counts(&self) -> Option<Vec<u64>> {
+        let mut counts = vec![0; self.layout.classes?];
+        for window in self.windows.iter() {
+            for target in self.target_rows(window) {
+                if let Some(count) = counts.get_mut(target[0] as usize) {
+                    *count += 1;
+                }
+            }
+        }
+        Some(counts)
+    }
+
+    /// Batches of a static shape; with a seed, in an order that the seed and the epoch fix.
+    ///
+    /// # Errors
+    /// [`Error::BatchMismatch`] for an empty set or a batch size of 0.
+    pub fn batches(&self, batch_size: usize, shuffle: Option<u64>) -> Result<Batches> {
+        if batch_size == 0 || self.is_empty() {
+            let reason = format!(
+                "{} windows in batches of {batch_size}: both must be at least 1",
+                self.len()
+            );
+            return Err(Error::BatchMismatch { reason });
+        }
+        Ok(Batches::new(self.clone(), batch_size, shuffle))
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub(crate) fn series_of(&self, window: &Window) -> &Series {
+        &self.series[window.series]
+    }
+
+    /// The feature rows of a window's steps that have a target.
+    pub(crate) fn feature_rows(&self, window: &Window) -> impl Iterator<Item = &[f32]> {
+        let values = &self.series_of(window).features;
+        self.rows(window, values, self.layout.features)
+    }
+
+    /// The target rows of a window: all its steps', or its last step's.
+    pub(crate) fn target_rows(&self, window: &Window) -> impl Iterator<Item = &[f32]> {
+        let values = &self.series_of(window).targets;
+        self.rows(window, values, self.layout.targets)
+    }
+
+    fn rows<'a>(
+        &self,
+        window: &Window,
+        values: &'a [f32],
+        width: usize,
+    ) -> impl Iterator<Item = &'a [f32]> + use<'a> {
+        let end = window.start + window.steps;
+        let first = if self.layout.each_step {
+            window.start
+        } else {
+            end - 1
+        };
+        values[first * width..end * width].chunks_exact(width)
+    }
+}
+
+/// Places windows on one series of `steps` steps.
+///
+/// A series shorter than a window gives one short window; one longer gives windows at every stride that fit whole.
+pub(crate) fn place(
+    series: usize,
+    steps: usize,
+    length: Option<usize>,
+    stride: usize,
+) -> Vec<Window> {
+    let length = length.unwrap_or(steps);
+    if steps == 0 {
+        return Vec::new();
+    }
+    if steps <= length {
+        return vec![Window {
+            series,
+            start: 0,
+            steps,
+        }];
+    }
+    (0..=steps - length)
+        .step_by(stride)
+        .map(|start| Window {
+            series,
+            start,
+            steps: length,
+        })
+        .collect()
+}
+
+/// Places windows on all series of a part, given as (index, steps).
+pub(crate) fn place_all(
+    series: &[(usize, usize)],
+    windows: &Windows,
+    stride: Option<usize>,
+    part: &'static str,
+) -> Result<Vec<Window>> {
+    let longest = series.iter().map(|(_, steps)| *steps).max().unwrap_or(0);
+    if !series.is_empty() && longest == 0 {
+        let reason = "no series has a row left to predict; use longer series, or a smaller horizon"
+            .to_owned();
+        return Err(Error::EmptyPart { part, reason });
+    }
+    if let Some(window) = windows
+        .length
+        .filter(|length| !series.is_empty() && longest < *length)
+    {
+        return Err(Error::WindowTooLong {
+            window,
+            longest,
+            part,
+        });
+    }
+    let stride = stride.or(windows.stride).or(windows.length).unwrap_or(1);
+    Ok(series
+        .iter()
+        .flat_map(|&(index, steps)| place(index, steps, windows.length, stride))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn windows_start_at_every_stride_and_fit() {
+        let starts: Vec<usize> = place(0, 10, Some(4), 3)
+            .iter()
+            .map(|window| window.start)
+            .collect();
+        assert_eq!(starts, [0, 3, 6]);
+        assert_eq!(
+            place(1, 3, Some(4), 1),
+            [Window {
+                series: 1,
+                start: 0,
+                steps: 3
+            }]
+        );
+        assert_eq!(
+            place(1, 3, None, 1),
+            [Window {
+                series: 1,
+                start: 0,
+                steps: 3
+            }]
+        );
+        assert!(place(0, 0, Some(4), 1).is_empty());
+    }
+
+    #[test]
+    fn a_window_longer_than_all_series_is_an_error() {
+        let windows = Windows {
+            length: Some(5),
+            ..Windows::default()
+        };
+        let error = place_all(&[(0, 3), (1, 4)], &windows, None, "training").unwrap_err();
+        assert!(matches!(
+            error,
+            Error::WindowTooLong {
+                window: 5,
+                longest: 4,
+                part: "training"
+            }
+        ));
+        assert_eq!(
+            place_all(&[(0, 3), (1, 5)], &windows, None, "training")
+                .unwrap()
+                .len(),
+            2
+        );
+        assert!(place_all(&[], &windows, None, "test").unwrap().is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn windows_cover_what_they_must(steps in 1usize..200, length in 1usize..40, stride in 1usize..40) {
+            let windows = place(0, steps, Some(length), stride);
+            prop_assert!(!windows.is_empty());
+            for window in &windows {
+                prop_assert!(window.start + window.steps <= steps);
+                prop_assert_eq!(window.steps, length.min(steps));
+                prop_assert_eq!(window.start % stride, 0);
+            }
+            // No further window would fit, so fewer than a stride of possible starts is left over.
+            let last = windows[windows.len() - 1].start;
+            prop_assert!(last + stride + length > steps);
+            if stride <= length {
+                let covered = last + length.min(steps);
+                let gaps = windows.windows(2).any(|pair| pair[1].start > pair[0].start + pair[0].steps);
+                prop_assert!(!gaps && covered <= steps);
+            }
+        }
+    }
+}
