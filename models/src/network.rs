@@ -36,7 +36,7 @@ pub trait Network: Model + Debug {
     /// Runs one step: the outputs and the state after it.
     ///
     /// # Shapes
-    /// x: [B, F] or [F]; outputs: [B, O] or [O].
+    /// x: [B, F] or `[F]`; outputs: [B, O] or `[O]`.
     ///
     /// # Errors
     /// [`Error::Core`] for a wrong shape, [`Error::NoStep`] for a network that needs the whole

@@ -20,7 +20,7 @@ use crate::init::{Initializer, linear};
 /// Cho et al. 2014, in the variant of PyTorch's `GRUCell` (reset after the product).
 ///
 /// # Shapes
-/// `input_map.weight`: [3U, F], `recurrent_map.weight`: [3U, U], both biases: [3U].
+/// `input_map.weight`: [3U, F], `recurrent_map.weight`: [3U, U], both biases: `[3U]`.
 #[derive(Debug, Clone, ModuleParameters)]
 pub struct GruCell {
     /// From the inputs to reset gate, update gate and candidate.

@@ -24,7 +24,7 @@ const FORGET_GATE_BIAS: f32 = 1.0;
 /// orthogonal, bias from U(-0.1, 0.1)) as in the PyTorch package `ncps` 1.0.1.
 ///
 /// # Shapes
-/// `input_map.weight`: [4U, F], `input_map.bias`: [4U], `recurrent_map.weight`: [4U, U].
+/// `input_map.weight`: [4U, F], `input_map.bias`: `[4U]`, `recurrent_map.weight`: [4U, U].
 #[derive(Debug, Clone, ModuleParameters)]
 pub struct LstmCell {
     /// From the inputs to the four gates, with the bias.

@@ -120,8 +120,8 @@ impl LtcCellConfig {
 /// PyTorch package `ncps` 1.0.1.
 ///
 /// # Shapes
-/// `gleak`, `vleak`, `cm`: [U]; `w`, `sigma`, `mu`, `erev`: [U, U]; `sensory_*`: [F, U];
-/// `input_w`, `input_b`: [F]; `output_w`, `output_b`: [M].
+/// `gleak`, `vleak`, `cm`: `[U]`; `w`, `sigma`, `mu`, `erev`: [U, U]; `sensory_*`: [F, U];
+/// `input_w`, `input_b`: `[F]`; `output_w`, `output_b`: `[M]`.
 #[derive(Debug, Clone, ModuleParameters)]
 pub struct LtcCell {
     /// Leak conductances.

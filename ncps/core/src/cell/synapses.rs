@@ -19,7 +19,7 @@ pub struct Synapses {
 /// Where the existing synapses lie in the parameter matrices, and which neurons they join.
 #[derive(Debug, Clone)]
 struct Selection {
-    /// [S] places in the flattened matrices.
+    /// `[S]` places in the flattened matrices.
     places: Array,
     /// [sources, S], 1 where the synapse starts.
     from: Array,
@@ -201,7 +201,7 @@ mod tests {
         let v = from_values(&[0.7], &[1, 1]);
         let result = currents.of(&v, &from_values(&[0.0, 10.0], &[2])).unwrap();
         // sigmoid(3 (0.7 - 0.5)) = 0.6456563, times w = 1.2913126.
-        let expected = [-1.291_312_6, 11.291_312_6];
+        let expected = [-1.291_312_6, 11.291_313];
         for (value, expected) in result.as_slice::<f32>().iter().zip(expected) {
             assert!((value - expected).abs() < 1e-6, "{value} {expected}");
         }

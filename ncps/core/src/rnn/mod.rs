@@ -29,9 +29,9 @@ pub use units::Units;
 /// The state of a layer between two steps.
 #[derive(Debug, Clone)]
 pub struct State {
-    /// Hidden state [B, U], or [U] for unbatched input.
+    /// Hidden state [B, U], or `[U]` for unbatched input.
     pub hidden: Array,
-    /// LSTM memory [B, U] of a mixed-memory or LSTM layer, or [U] for unbatched input.
+    /// LSTM memory [B, U] of a mixed-memory or LSTM layer, or `[U]` for unbatched input.
     pub memory: Option<Array>,
 }
 
@@ -62,7 +62,7 @@ pub enum Timespans {
     Unit,
     /// Every step lasts the same.
     Scalar(f32),
-    /// On sequences [T] (shared by the samples), [B, T] or [B, T, 1]; on one step [B] or [B, 1].
+    /// On sequences `[T]` (shared by the samples), [B, T] or [B, T, 1]; on one step `[B]` or [B, 1].
     Array(Array),
 }
 
@@ -85,7 +85,7 @@ pub struct SequenceInput<'a> {
     pub x: &'a Array,
     /// Time before each step.
     pub timespans: Timespans,
-    /// 1 for real steps and 0 for padding, [B, T] or [T]; padding leaves the state unchanged.
+    /// 1 for real steps and 0 for padding, [B, T] or `[T]`; padding leaves the state unchanged.
     pub mask: Option<&'a Array>,
     /// State before the first step; zeros when absent.
     pub state: Option<&'a State>,
@@ -196,7 +196,7 @@ pub trait SequenceLayer: ModuleParameters + Debug {
     /// Runs one step: the outputs and the state after it.
     ///
     /// # Shapes
-    /// x: [B, F] or [F]; state: [B, U] or [U]; outputs: [B, O] or [O].
+    /// x: [B, F] or `[F]`; state: [B, U] or `[U]`; outputs: [B, O] or `[O]`.
     ///
     /// # Errors
     /// As [`SequenceLayer::sequence`].
