@@ -107,6 +107,11 @@ impl Encoder {
         Ok(x)
     }
 
+    /// The function after each layer.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
     /// Number of features that the encoder takes.
     pub fn inputs(&self) -> usize {
         let first = self.layers.first();

@@ -124,6 +124,11 @@ pub struct StackedNetwork {
 }
 
 impl StackedNetwork {
+    /// The encoder, where there is one.
+    pub fn encoder(&self) -> Option<&Encoder> {
+        self.encoder.as_ref()
+    }
+
     fn encode(&self, x: &Array) -> ncps_core::Result<Array> {
         match &self.encoder {
             Some(encoder) => encoder.encode(x),
