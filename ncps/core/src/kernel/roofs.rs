@@ -1,0 +1,301 @@
+//! What this processor can do at most: the rates that a measured speed is compared with.
+//!
+//! Each roof is the best of many short passes over data in the first-level cache (except [`Roof::Copy`]), with all
+//! threads at work at once, by the same vector functions that the kernels call. A step that runs at a roof cannot be
+//! made faster by a better schedule, only by less work.
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use super::simd::{self, Kernel, Level, Simd, math};
+
+/// Side of the squares that are multiplied.
+const SIDE: usize = 512;
+/// Values that a function is applied to, 16 KiB.
+const VALUES: usize = 4096;
+/// Sweeps over the values in one timed pass.
+const SWEEPS: usize = 16;
+/// Sums under way at once, enough to hide the latency of a multiply-add.
+const CHAINS: usize = 12;
+/// Multiply-adds of each sum in one timed pass.
+const LINKS: usize = 4096;
+/// Values in a copy, 64 MiB: far beyond any cache level of one core.
+const COPIED: usize = 1 << 24;
+
+/// A kind of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Roof {
+    /// A 512 x 512 x 512 product of f32 matrices by the `gemm` crate; floating-point operations.
+    Product,
+    /// Multiply-adds of vectors in registers; floating-point operations, two for each.
+    Arithmetic,
+    /// Sigmoids.
+    Sigmoid,
+    /// Hyperbolic tangents.
+    Tanh,
+    /// Exponentials.
+    Exp,
+    /// Copying memory; bytes read and bytes written.
+    Copy,
+}
+
+/// The highest rate seen within about `budget`, summed over `threads` threads; the kind's unit per second.
+///
+/// # Units
+/// Floating-point operations, function values or bytes per second.
+pub fn measure(roof: Roof, threads: usize, budget: Duration) -> f64 {
+    let threads = threads.max(1);
+    let level = simd::level();
+    let start = Barrier::new(threads);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| Bench::new(roof, level).best(&start, budget)))
+            .collect();
+        // A thread that panicked has shown nothing.
+        workers
+            .into_iter()
+            .filter_map(|worker| worker.join().ok())
+            .sum()
+    })
+}
+
+/// One thread's data for one kind of work.
+struct Bench {
+    roof: Roof,
+    level: Level,
+    input: Vec<f32>,
+    other: Vec<f32>,
+    output: Vec<f32>,
+}
+
+impl Bench {
+    fn new(roof: Roof, level: Level) -> Self {
+        let size = match roof {
+            Roof::Product => SIDE * SIDE,
+            Roof::Copy => COPIED,
+            Roof::Arithmetic | Roof::Sigmoid | Roof::Tanh | Roof::Exp => VALUES,
+        };
+        // Arguments between -4 and 4, as the gates of a network see them.
+        let values = |from: usize| {
+            (from..from + size)
+                .map(|i| (i % 1000) as f32 * 0.008 - 4.0)
+                .collect()
+        };
+        Self {
+            roof,
+            level,
+            input: values(0),
+            other: if roof == Roof::Product {
+                values(500)
+            } else {
+                Vec::new()
+            },
+            // Written, so that the pages exist before the clock runs.
+            output: values(1),
+        }
+    }
+
+    fn best(mut self, start: &Barrier, budget: Duration) -> f64 {
+        self.pass();
+        start.wait();
+        let begin = Instant::now();
+        let mut best = 0.0f64;
+        loop {
+            let clock = Instant::now();
+            let work = self.pass();
+            let seconds = clock.elapsed().as_secs_f64();
+            if seconds > 0.0 {
+                best = best.max(work / seconds);
+            }
+            if begin.elapsed() >= budget {
+                return best;
+            }
+        }
+    }
+
+    /// Does some work and says how much.
+    fn pass(&mut self) -> f64 {
+        match self.roof {
+            Roof::Product => self.product(),
+            Roof::Arithmetic => {
+                let sums = self.level.run(Chains(black_box(0.999)));
+                black_box(sums);
+                (2 * CHAINS * LINKS * self.level.lanes()) as f64
+            }
+            Roof::Sigmoid | Roof::Tanh | Roof::Exp => {
+                self.level.run(Sweep {
+                    roof: self.roof,
+                    input: black_box(&self.input),
+                    output: &mut self.output,
+                });
+                black_box(&self.output);
+                (SWEEPS * VALUES) as f64
+            }
+            Roof::Copy => {
+                self.output.copy_from_slice(black_box(&self.input));
+                black_box(&self.output);
+                (2 * size_of::<f32>() * COPIED) as f64
+            }
+        }
+    }
+
+    fn product(&mut self) -> f64 {
+        let side = SIDE as isize;
+        // SAFETY: the three buffers hold SIDE x SIDE values each, row after row, and do not overlap.
+        unsafe {
+            gemm::gemm(
+                SIDE,
+                SIDE,
+                SIDE,
+                self.output.as_mut_ptr(),
+                1,
+                side,
+                false,
+                self.input.as_ptr(),
+                1,
+                side,
+                self.other.as_ptr(),
+                1,
+                side,
+                0.0f32,
+                1.0f32,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
+        black_box(&self.output);
+        (2 * SIDE * SIDE * SIDE) as f64
+    }
+}
+
+/// Independent sums of multiply-adds, never leaving the registers.
+struct Chains(f32);
+
+impl Kernel for Chains {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let (factor, term) = (s.splat(self.0), s.splat(1.0 - self.0));
+        let mut sums = [s.splat(0.5); CHAINS];
+        for _ in 0..LINKS {
+            for sum in &mut sums {
+                *sum = s.mul_add(*sum, factor, term);
+            }
+        }
+        sums.into_iter().map(|sum| s.sum(sum)).sum()
+    }
+}
+
+/// A function of every value, a few times over.
+struct Sweep<'a> {
+    roof: Roof,
+    input: &'a [f32],
+    output: &'a mut [f32],
+}
+
+impl Kernel for Sweep<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self {
+            roof,
+            input,
+            output,
+        } = self;
+        for _ in 0..SWEEPS {
+            match roof {
+                Roof::Tanh => map(
+                    s,
+                    input,
+                    output,
+                    #[inline(always)]
+                    |x| math::tanh(s, x),
+                ),
+                Roof::Exp => map(
+                    s,
+                    input,
+                    output,
+                    #[inline(always)]
+                    |x| math::exp(s, x),
+                ),
+                _ => map(
+                    s,
+                    input,
+                    output,
+                    #[inline(always)]
+                    |x| math::sigmoid(s, x),
+                ),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn map<S: Simd>(s: S, input: &[f32], output: &mut [f32], f: impl Fn(S::V) -> S::V) {
+    let pairs = input
+        .chunks_exact(S::LANES)
+        .zip(output.chunks_exact_mut(S::LANES));
+    for (from, to) in pairs {
+        s.store(to, f(s.load(from)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUDGET: Duration = Duration::from_millis(5);
+
+    #[test]
+    fn every_roof_is_a_rate() {
+        for roof in [
+            Roof::Product,
+            Roof::Arithmetic,
+            Roof::Sigmoid,
+            Roof::Tanh,
+            Roof::Exp,
+            Roof::Copy,
+        ] {
+            let rate = measure(roof, 1, BUDGET);
+            // A processor that does less than a million a second would not run this test.
+            assert!(rate.is_finite() && rate > 1e6, "{roof:?} {rate}");
+        }
+    }
+
+    #[test]
+    fn the_sweep_computes_what_it_is_named_after() {
+        for (roof, exact) in [
+            (
+                Roof::Sigmoid,
+                (|x: f32| 1.0 / (1.0 + (-x).exp())) as fn(f32) -> f32,
+            ),
+            (Roof::Tanh, f32::tanh),
+            (Roof::Exp, f32::exp),
+        ] {
+            let mut bench = Bench::new(roof, simd::level());
+            bench.pass();
+            for (x, y) in bench.input.iter().zip(&bench.output) {
+                assert!(
+                    (y - exact(*x)).abs() <= 1e-5 * exact(*x).abs().max(1.0),
+                    "{roof:?} {x} {y}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_product_is_a_product() {
+        let mut bench = Bench::new(Roof::Product, simd::level());
+        bench.pass();
+        let expected: f64 = (0..SIDE)
+            .map(|k| f64::from(bench.input[3 * SIDE + k]) * f64::from(bench.other[k * SIDE + 7]))
+            .sum();
+        let found = f64::from(bench.output[3 * SIDE + 7]);
+        assert!((found - expected).abs() < 1e-2, "{found} {expected}");
+    }
+}
