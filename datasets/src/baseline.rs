@@ -86,46 +86,69 @@ fn raw_target(schema: &DataSchema, column: usize, target: &[f32]) -> f64 {
     schema.normaliser.targets[column].restore(f64::from(target[column]))
 }
 
-/// Sums of errors over targets, and of the targets' own spread (Welford 1962) for R2.
-struct Errors {
+/// Errors of each output; metrics are averaged over outputs, as a trained model's are.
+struct Errors(Vec<Output>);
+
+/// Sums of one output's errors, and its targets' mean and squared deviations so far (Welford 1962).
+#[derive(Debug, Clone, Copy, Default)]
+struct Output {
     squared: f64,
     absolute: f64,
     count: f64,
-    columns: Vec<(f64, f64, f64)>,
+    mean: f64,
+    deviation: f64,
 }
 
 impl Errors {
     fn new(width: usize) -> Self {
-        Self {
-            squared: 0.0,
-            absolute: 0.0,
-            count: 0.0,
-            columns: vec![(0.0, 0.0, 0.0); width],
-        }
+        Self(vec![Output::default(); width])
     }
 
     fn add(&mut self, column: usize, predicted: f64, target: f64) {
-        self.squared += (predicted - target).powi(2);
-        self.absolute += (predicted - target).abs();
-        self.count += 1.0;
-        let (count, mean, spread) = &mut self.columns[column];
-        *count += 1.0;
-        let before = target - *mean;
-        *mean += before / *count;
-        *spread += before * (target - *mean);
+        let output = &mut self.0[column];
+        output.squared += (predicted - target).powi(2);
+        output.absolute += (predicted - target).abs();
+        output.count += 1.0;
+        let before = target - output.mean;
+        output.mean += before / output.count;
+        output.deviation += before * (target - output.mean);
     }
 
     fn finish(self) -> BTreeMap<String, f64> {
-        let mut metrics = BTreeMap::new();
-        if self.count > 0.0 {
-            metrics.insert("mse".to_owned(), self.squared / self.count);
-            metrics.insert("mae".to_owned(), self.absolute / self.count);
+        let outputs: Vec<Output> = self
+            .0
+            .into_iter()
+            .filter(|output| output.count > 0.0)
+            .collect();
+        if outputs.is_empty() {
+            return BTreeMap::new();
         }
-        let spread: f64 = self.columns.iter().map(|(_, _, spread)| spread).sum();
-        if spread > 0.0 {
-            metrics.insert("r2".to_owned(), 1.0 - self.squared / spread);
+        let average =
+            |of: fn(&Output) -> f64| outputs.iter().map(of).sum::<f64>() / outputs.len() as f64;
+        BTreeMap::from([
+            (
+                "mse".to_owned(),
+                average(|output| output.squared / output.count),
+            ),
+            (
+                "mae".to_owned(),
+                average(|output| output.absolute / output.count),
+            ),
+            ("r2".to_owned(), average(Output::r2)),
+        ])
+    }
+}
+
+impl Output {
+    /// A constant target is explained fully or not at all.
+    fn r2(&self) -> f64 {
+        if self.deviation > 0.0 {
+            1.0 - self.squared / self.deviation
+        } else if self.squared > 0.0 {
+            0.0
+        } else {
+            1.0
         }
-        metrics
     }
 }
 
@@ -136,7 +159,7 @@ fn majority(train: &WindowSet) -> usize {
     counts.iter().position(|count| *count == most).unwrap_or(0)
 }
 
-/// Metrics of always answering `class`; `f1` is that of class 1 for two classes, else the mean over classes.
+/// Metrics of always answering `class`, defined as for a trained model.
 fn constant_class(part: &WindowSet, class: usize, classes: usize) -> BTreeMap<String, f64> {
     let counts = part.class_counts().unwrap_or_default();
     let total: u64 = counts.iter().sum();
@@ -146,18 +169,26 @@ fn constant_class(part: &WindowSet, class: usize, classes: usize) -> BTreeMap<St
     let accuracy = counts[class] as f64 / total as f64;
     let present = counts.iter().filter(|count| **count > 0).count();
     let recall_sum = if counts[class] > 0 { 1.0 } else { 0.0 };
-    // Precision is the accuracy and recall is 1, so F1 of the answered class is 2a / (a + 1); of any other class it is 0.
-    let own_f1 = 2.0 * accuracy / (accuracy + 1.0);
-    let f1 = match classes {
-        2 if class == 1 => own_f1,
-        2 => 0.0,
-        _ => own_f1 / (present + usize::from(counts[class] == 0)) as f64,
-    };
-    BTreeMap::from([
+    let mut metrics = BTreeMap::from([
         ("accuracy".to_owned(), accuracy),
         ("balanced_accuracy".to_owned(), recall_sum / present as f64),
-        ("f1".to_owned(), f1),
-    ])
+    ]);
+    if let Some(f1) = constant_f1(&counts, class, classes, accuracy) {
+        metrics.insert("f1".to_owned(), f1);
+    }
+    metrics
+}
+
+/// F1 of always answering `class`; `None` where two classes leave class 1 neither present nor answered.
+fn constant_f1(counts: &[u64], class: usize, classes: usize, accuracy: f64) -> Option<f64> {
+    // Precision is the accuracy and recall is 1, so F1 of the answered class is 2a / (a + 1); of any other class it is 0.
+    let own = 2.0 * accuracy / (accuracy + 1.0);
+    let judged = (0..classes).filter(|&other| counts[other] > 0 || other == class);
+    match classes {
+        2 if class == 1 => Some(own),
+        2 => (counts[1] > 0).then_some(0.0),
+        _ => Some(own / judged.count() as f64),
+    }
 }
 
 #[cfg(test)]
@@ -180,9 +211,27 @@ mod tests {
     }
 
     #[test]
-    fn r2_of_constant_targets_is_absent() {
-        let mut errors = Errors::new(1);
-        errors.add(0, 1.0, 2.0);
-        assert!(!errors.finish().contains_key("r2"));
+    fn metrics_are_averaged_over_outputs() {
+        let mut errors = Errors::new(2);
+        for (column, predicted, target) in
+            [(0, 1.0, 3.0), (0, 1.0, 1.0), (1, 5.0, 5.0), (1, 5.0, 5.0)]
+        {
+            errors.add(column, predicted, target);
+        }
+        let metrics = errors.finish();
+        assert_relative_eq!(metrics["mse"], 1.0);
+        // The first output's targets 3 and 1 deviate by 1 + 1, its errors are 4; the second is constant and exact.
+        assert_relative_eq!(metrics["r2"], ((1.0 - 4.0 / 2.0) + 1.0) / 2.0);
+        assert!(Errors::new(2).finish().is_empty());
+    }
+
+    #[test]
+    fn a_constant_answer_is_scored_by_hand() {
+        // Answering class 1 of counts 20 and 80: precision 0.8, recall 1.
+        assert_relative_eq!(constant_f1(&[20, 80], 1, 2, 0.8).unwrap(), 1.6 / 1.8);
+        assert_relative_eq!(constant_f1(&[80, 20], 0, 2, 0.8).unwrap(), 0.0);
+        assert_eq!(constant_f1(&[80, 0], 0, 2, 1.0), None);
+        // Three classes, of which one neither occurs nor is answered: the mean of 2/3 and 0.
+        assert_relative_eq!(constant_f1(&[5, 5, 0], 0, 3, 0.5).unwrap(), 1.0 / 3.0);
     }
 }

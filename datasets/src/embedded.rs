@@ -213,7 +213,10 @@ mod tests {
         let (timed, untimed) = (kinetic_mse(|span| span), kinetic_mse(|_| 3.0));
         let found = [persistence.metrics["mse"], untimed, timed];
         for (found, stated) in found.into_iter().zip([12.2, 4.3, 1.9]) {
-            assert!((found - stated).abs() < 0.06, "{found}, the README says {stated}");
+            assert!(
+                (found - stated).abs() < 0.06,
+                "{found}, the README says {stated}"
+            );
         }
     }
 }

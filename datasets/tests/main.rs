@@ -1,5 +1,11 @@
 //! Tests of whole loads: files of the real formats that the tests write, and the real data where it is at hand.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says on the screen what it skips"
+)]
+
 mod bad_input;
 mod protocols;
 mod support;
