@@ -8,9 +8,10 @@ use mlx_rs::module::{ModuleParamMut, ModuleParamRef, ModuleParameters};
 use mlx_rs::nn::Linear;
 use serde::{Deserialize, Serialize};
 
+use super::fused::{self, Ops};
 use super::input::{Border, Sequence};
 use super::unroll::{Unrolled, unroll};
-use super::{Implementation, SequenceInput, SequenceLayer, SequenceOutput, Units};
+use super::{Implementation, SequenceInput, SequenceLayer, SequenceOutput, State, Units};
 use crate::array::{During, Mlx, affine, take_features};
 use crate::cell::{Activation, Advance, CfcCell, CfcCellConfig, LstmCell, Mode, WiredCfcCell};
 use crate::error::{Error, Result};
@@ -116,6 +117,7 @@ impl CfcConfig {
             lstm,
             fc,
             implementation: Implementation::default(),
+            ops: Ops::default(),
             output_places,
             config: self.clone(),
         })
@@ -293,6 +295,7 @@ pub struct Cfc {
     pub fc: Option<Linear>,
     /// Which implementation runs; neither a parameter nor saved.
     pub implementation: Implementation,
+    ops: Ops,
     output_places: Vec<usize>,
     config: CfcConfig,
 }
@@ -308,9 +311,8 @@ impl Cfc {
         &self.output_places
     }
 
-    /// The outputs of hidden states [..., U].
-    fn readout(&self, hidden: &Array) -> Mlx {
-        let outputs = take_features(hidden, &self.output_places)?;
+    /// The projection of outputs.
+    fn project(&self, outputs: Array) -> Mlx {
         match &self.fc {
             None => Ok(outputs),
             Some(fc) => match &fc.bias.value {
@@ -318,6 +320,31 @@ impl Cfc {
                 None => outputs.matmul(fc.weight.transpose()?),
             },
         }
+    }
+
+    /// The outputs before the projection and the state after the last step, by the fused op.
+    fn fused(&self, sequence: &Sequence, training: Option<&Array>) -> Result<(Array, State)> {
+        let masks = match (&self.rnn_cell, training) {
+            (CfcNeurons::Dense(cell), Some(key)) => cell
+                .dropout_masks(key, sequence.time, sequence.batch)
+                .during("dropout")?,
+            _ => Vec::new(),
+        };
+        let dropped = masks.iter().map(Option::is_some).collect();
+        let dropout: Vec<Array> = masks.into_iter().flatten().collect();
+        let run = fused::Run {
+            layer: self,
+            sequence,
+            dropout: &dropout,
+            is_last_only: !self.config.return_sequences,
+            is_training: training.is_some(),
+        };
+        self.ops.run(&run, || match &self.rnn_cell {
+            CfcNeurons::Dense(cell) => fused::dense_cfc(cell, dropped, self.has_memory()),
+            CfcNeurons::Wired(cell) => {
+                fused::wired_cfc(cell, &self.output_places, self.has_memory())
+            }
+        })
     }
 
     fn plain(&self, sequence: &Sequence, training: Option<&Array>) -> Mlx<Unrolled> {
@@ -341,9 +368,6 @@ impl Cfc {
 
 impl SequenceLayer for Cfc {
     fn sequence(&self, input: &SequenceInput<'_>) -> Result<SequenceOutput> {
-        if self.implementation == Implementation::Fused {
-            return Err(no_fused("cfc"));
-        }
         let border = Border {
             layer: "cfc",
             inputs: self.inputs(),
@@ -351,10 +375,16 @@ impl SequenceLayer for Cfc {
             has_memory: self.has_memory(),
         };
         let sequence = border.check(input)?;
-        let unrolled = self.plain(&sequence, input.training);
-        let unrolled = unrolled.during("cfc sequence")?;
-        let outputs = self.readout(&unrolled.hidden).during("cfc readout")?;
-        sequence.output(outputs, unrolled.state)
+        let (outputs, state) = if fused::is_chosen(self.implementation, "cfc", input.x)? {
+            self.fused(&sequence, input.training)?
+        } else {
+            let unrolled = self.plain(&sequence, input.training);
+            let unrolled = unrolled.during("cfc sequence")?;
+            let outputs = take_features(&unrolled.hidden, &self.output_places);
+            (outputs.during("cfc readout")?, unrolled.state)
+        };
+        let outputs = self.project(outputs).during("cfc readout")?;
+        sequence.output(outputs, state)
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -375,15 +405,5 @@ impl SequenceLayer for Cfc {
 
     fn has_memory(&self) -> bool {
         self.lstm.is_some()
-    }
-}
-
-/// The error of a layer that was told to run fused and cannot.
-pub(crate) fn no_fused(layer: &'static str) -> Error {
-    Error::Layer {
-        layer,
-        key: "implementation",
-        found: "fused".to_owned(),
-        expected: "auto or plain: there is no fused operation for this layer".to_owned(),
     }
 }

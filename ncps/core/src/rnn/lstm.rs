@@ -6,13 +6,15 @@ use mlx_rs::macros::ModuleParameters;
 use serde::{Deserialize, Serialize};
 
 use super::cfc::{check_size, default_return_sequences};
+use super::fused::{self, Ops};
 use super::input::{Border, Sequence};
 use super::unroll::{Unrolled, unroll};
-use super::{SequenceInput, SequenceLayer, SequenceOutput};
+use super::{Implementation, SequenceInput, SequenceLayer, SequenceOutput};
 use crate::array::{During, Mlx};
 use crate::cell::{LstmCell, PassThrough};
 use crate::error::Result;
 use crate::init::Initializer;
+use crate::kernel::SequenceSpec;
 
 /// What an LSTM layer is built from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +50,8 @@ impl LstmConfig {
         let mut init = Initializer::new(seed);
         Ok(Lstm {
             lstm: LstmCell::new(self.inputs, self.units, &mut init),
+            implementation: Implementation::default(),
+            ops: Ops::default(),
             config: self.clone(),
         })
     }
@@ -61,6 +65,9 @@ pub struct Lstm {
     /// The neurons.
     #[param]
     pub lstm: LstmCell,
+    /// Which implementation runs; neither a parameter nor saved.
+    pub implementation: Implementation,
+    ops: Ops,
     config: LstmConfig,
 }
 
@@ -86,6 +93,18 @@ impl SequenceLayer for Lstm {
             has_memory: true,
         };
         let sequence = border.check(input)?;
+        if fused::is_chosen(self.implementation, "lstm", input.x)? {
+            let run = fused::Run {
+                layer: self,
+                sequence: &sequence,
+                dropout: &[],
+                is_last_only: !self.config.return_sequences,
+                is_training: input.training.is_some(),
+            };
+            let spec = || SequenceSpec::lstm(self.config.inputs, self.config.units);
+            let (outputs, state) = self.ops.run(&run, spec)?;
+            return sequence.output(outputs, state);
+        }
         let unrolled = self.plain(&sequence).during("lstm sequence")?;
         sequence.output(unrolled.hidden, unrolled.state)
     }

@@ -5,7 +5,8 @@ use std::any::Any;
 use mlx_rs::macros::ModuleParameters;
 use serde::{Deserialize, Serialize};
 
-use super::cfc::{check_size, default_return_sequences, no_fused};
+use super::cfc::{check_size, default_return_sequences};
+use super::fused::{self, Ops};
 use super::input::{Border, Sequence};
 use super::unroll::{Unrolled, unroll};
 use super::{Implementation, SequenceInput, SequenceLayer, SequenceOutput, Units};
@@ -98,6 +99,7 @@ impl LtcConfig {
             rnn_cell,
             lstm,
             implementation: Implementation::default(),
+            ops: Ops::default(),
             config: self.clone(),
         })
     }
@@ -135,6 +137,7 @@ pub struct Ltc {
     pub lstm: Option<LstmCell>,
     /// Which implementation runs; neither a parameter nor saved.
     pub implementation: Implementation,
+    ops: Ops,
     config: LtcConfig,
 }
 
@@ -159,9 +162,6 @@ impl Ltc {
 
 impl SequenceLayer for Ltc {
     fn sequence(&self, input: &SequenceInput<'_>) -> Result<SequenceOutput> {
-        if self.implementation == Implementation::Fused {
-            return Err(no_fused("ltc"));
-        }
         let border = Border {
             layer: "ltc",
             inputs: self.inputs(),
@@ -169,6 +169,18 @@ impl SequenceLayer for Ltc {
             has_memory: self.has_memory(),
         };
         let sequence = border.check(input)?;
+        if fused::is_chosen(self.implementation, "ltc", input.x)? {
+            let run = fused::Run {
+                layer: self,
+                sequence: &sequence,
+                dropout: &[],
+                is_last_only: !self.config.return_sequences,
+                is_training: input.training.is_some(),
+            };
+            let spec = || fused::ltc(&self.rnn_cell, self.has_memory());
+            let (outputs, state) = self.ops.run(&run, spec)?;
+            return sequence.output(outputs, state);
+        }
         let unrolled = self.plain(&sequence).during("ltc sequence")?;
         let outputs = self.rnn_cell.readout(&unrolled.hidden);
         sequence.output(outputs.during("ltc readout")?, unrolled.state)

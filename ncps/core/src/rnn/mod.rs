@@ -1,6 +1,7 @@
 //! Sequence layers: cells over time, with time spans, masks, memory and a readout.
 
 mod cfc;
+mod fused;
 mod gru;
 mod input;
 mod lstm;
