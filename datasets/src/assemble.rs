@@ -9,9 +9,9 @@ use crate::error::{Error, Result};
 use crate::normalise::{Fitter, NormaliseConfig, Normaliser, Scale, Scaling, apply};
 use crate::random::Random;
 use crate::series::{RawSeries, Series};
-use crate::split::{DrawnWindows, Parts};
+use crate::split::Parts;
 use crate::time::{Span, TimeConfig, TimeScale, TimeSchema, TimeUnit};
-use crate::window::{Layout, Window, WindowSet, place_all};
+use crate::window::{DrawnWindows, Layout, Window, WindowSet, place_all};
 
 /// Everything that a data set is made of, whatever it was read from.
 #[derive(Debug)]

@@ -16,19 +16,19 @@ pub struct HostBatch {
     pub time: usize,
     /// Inputs, F.
     pub features: usize,
-    /// Inputs [B, T, F].
+    /// Inputs `[B, T, F]`.
     pub x: Vec<f32>,
-    /// Timespans [B, T], where the data has times.
+    /// Timespans `[B, T]`, where the data has times.
     pub timespans: Option<Vec<f32>>,
-    /// Mask [B, T], 1 for real steps, where windows differ in length.
+    /// Mask `[B, T]`, 1 for real steps, where windows differ in length.
     pub mask: Option<Vec<f32>>,
     /// Targets; values of a regression, class ids of a classification.
     pub targets: Vec<f32>,
-    /// Shape of `targets`: [B, T, O] or [B, O] for a regression, [B, T] or [B] for classes.
+    /// Shape of `targets`: `[B, T, O]` or `[B, O]` for a regression, `[B, T]` or `[B]` for classes.
     pub target_shape: Vec<usize>,
     /// 1 where a target counts, 0 where it is padding.
     pub weights: Vec<f32>,
-    /// Shape of `weights`: [B, T], or [B] where only the last step has a target.
+    /// Shape of `weights`: `[B, T]`, or `[B]` where only the last step has a target.
     pub weights_shape: Vec<usize>,
 }
 

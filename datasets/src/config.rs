@@ -22,7 +22,7 @@ pub enum DataConfig {
     Csv(TableConfig),
     /// Parquet tables.
     Parquet(TableConfig),
-    /// NumPy arrays of shape [T], [T, F] or [series, T, F]; the task is the next step.
+    /// NumPy arrays of shape `[T]`, `[T, F]` or `[series, T, F]`; the task is the next step.
     Npy(NpyConfig),
     /// A data set that is part of the program.
     Embedded(EmbeddedConfig),
@@ -158,7 +158,7 @@ impl TableConfig {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NpyConfig {
-    /// One `.npy` file, or a folder of them; a [T, F] file is one series, a [series, T, F] file several.
+    /// One `.npy` file, or a folder of them; a `[T, F]` file is one series, a `[series, T, F]` file several.
     pub path: PathBuf,
     /// How many steps ahead the target lies; 1 is the next step.
     #[serde(default = "default_horizon")]

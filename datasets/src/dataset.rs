@@ -98,7 +98,7 @@ impl DataSchema {
             .collect()
     }
 
-    /// Turns a regression's predictions, rows of [O], back into the targets' own units; scores of classes stay.
+    /// Turns a regression's predictions, rows of `[O]`, back into the targets' own units; scores of classes stay.
     pub fn restore(&self, predictions: &mut [f32]) {
         if self.task != Task::Regression || self.normaliser.targets.is_empty() {
             return;

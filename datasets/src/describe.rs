@@ -137,7 +137,7 @@ fn format_of(path: &Path) -> Format {
         .unwrap_or(Format::Csv)
 }
 
-/// The file as a table; of a [series, time, features] array, the first series.
+/// The file as a table; of a `[series, time, features]` array, the first series.
 fn first_frame(path: &Path) -> Result<Frame> {
     if Format::of(path) != Format::Npy {
         return read_frame(path, ',', None);

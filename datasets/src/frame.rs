@@ -35,7 +35,7 @@ impl Frame {
 
     /// Reads a CSV, TSV, Parquet or npy file, chosen by its ending.
     ///
-    /// The columns of an npy array of shape [T, F] are named `x0`, `x1`, ...; `delimiter` concerns CSV only.
+    /// The columns of an npy array of shape `[T, F]` are named `x0`, `x1`, ...; `delimiter` concerns CSV only.
     ///
     /// # Errors
     /// Any reading error of the format: absent, empty, ragged, truncated or foreign files.
@@ -93,7 +93,7 @@ impl Frame {
         Ok(self)
     }
 
-    /// Writes the table as `.csv`, `.tsv`, `.parquet` or `.npy` (numbers only, f32 [rows, columns]), whole or not at all.
+    /// Writes the table as `.csv`, `.tsv`, `.parquet` or `.npy` (numbers only, f32 `[rows, columns]`), whole or not at all.
     ///
     /// # Errors
     /// [`Error::Config`] for another ending, [`Error::Write`] from the file system, [`Error::NotANumber`] for text in npy.

@@ -30,6 +30,7 @@ mod normalise;
 mod predict;
 mod random;
 mod readers;
+mod selection;
 mod series;
 mod split;
 mod table;
@@ -50,9 +51,7 @@ pub use frame::Frame;
 pub use generate::{DampedPendulum, GeneratedConfig, Generator, IrregularXor, Lorenz, Sine};
 pub use normalise::{NormaliseConfig, Normaliser, Scale, Scaling};
 pub use predict::InputSeries;
-pub use split::{
-    FractionOf, FractionSplit, Selection, SelectionRange, SelectionSplit, SplitConfig, TimePoint,
-    TimeSplit,
-};
+pub use selection::{Selection, SelectionRange};
+pub use split::{FractionOf, FractionSplit, SelectionSplit, SplitConfig, TimePoint, TimeSplit};
 pub use time::{Span, TimeConfig, TimeScale, TimeSchema, TimeUnit};
 pub use window::{Window, WindowSet};

@@ -16,11 +16,11 @@ pub struct InputSeries {
     pub name: String,
     /// Steps, T.
     pub steps: usize,
-    /// Scaled inputs [T, F].
+    /// Scaled inputs `[T, F]`.
     pub x: Vec<f32>,
-    /// Scaled timespans [T], where the model was trained with some.
+    /// Scaled timespans `[T]`, where the model was trained with some.
     pub timespans: Option<Vec<f32>>,
-    /// The file's times [T], in the schema's unit (for dates: since 1970).
+    /// The file's times `[T]`, in the schema's unit (for dates: since 1970).
     pub times: Option<Vec<f64>>,
 }
 

@@ -10,11 +10,11 @@ pub(crate) struct RawSeries {
     /// Index of its file among the files in use.
     pub(crate) file: usize,
     pub(crate) rows: usize,
-    /// [rows] in the time unit.
+    /// `[rows]` in the time unit.
     pub(crate) times: Option<Vec<f64>>,
-    /// [rows, features].
+    /// `[rows, features]`.
     pub(crate) features: Vec<f32>,
-    /// [rows, targets].
+    /// `[rows, targets]`.
     pub(crate) targets: Vec<f32>,
 }
 
@@ -40,11 +40,11 @@ impl RawSeries {
 #[derive(Debug, Clone)]
 pub(crate) struct Series {
     pub(crate) name: String,
-    /// [steps, features].
+    /// `[steps, features]`.
     pub(crate) features: Vec<f32>,
-    /// [steps, targets].
+    /// `[steps, targets]`.
     pub(crate) targets: Vec<f32>,
-    /// [steps].
+    /// `[steps]`.
     pub(crate) timespans: Option<Vec<f32>>,
 }
 

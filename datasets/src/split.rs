@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::config;
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result};
 use crate::random::Random;
+use crate::selection::Selection;
 use crate::series::RawSeries;
 use crate::time::{TimeUnit, parse_date};
+use crate::window::DrawnWindows;
 
 /// How the data is divided into training, validation and test part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,28 +94,6 @@ pub struct SelectionSplit {
     pub seed: u64,
 }
 
-/// Some of a sorted list of names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(untagged)]
-pub enum Selection {
-    /// These names, in this order.
-    Names(Vec<String>),
-    /// Places in the sorted list.
-    Range(SelectionRange),
-}
-
-/// Places `from` up to, but without, `to`, counted from 0.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct SelectionRange {
-    /// First place.
-    pub from: usize,
-    /// Place after the last.
-    pub to: usize,
-}
-
 /// Boundaries in time: numbers in the time column's unit, or dates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -183,14 +163,6 @@ pub(crate) struct Parts {
     pub(crate) test: Vec<RawSeries>,
     /// Windows to be taken out of the training part afterwards.
     pub(crate) drawn: Option<DrawnWindows>,
-}
-
-/// A random draw among the training part's windows.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct DrawnWindows {
-    pub(crate) validation: f64,
-    pub(crate) test: f64,
-    pub(crate) seed: u64,
 }
 
 /// Divides series; `time_unit` is that of their times, `None` for data without a time column.
@@ -397,38 +369,6 @@ fn assign(names: &[String], split: &SelectionSplit) -> Result<Vec<Option<Part>>>
     Ok(part_of)
 }
 
-impl Selection {
-    fn places(&self, names: &[String]) -> Result<Vec<usize>> {
-        match self {
-            Self::Range(range) if range.from < range.to && range.to <= names.len() => {
-                Ok((range.from..range.to).collect())
-            }
-            Self::Range(range) => {
-                let reason = format!(
-                    "range {}..{} does not lie within the {} that there are",
-                    range.from,
-                    range.to,
-                    names.len()
-                );
-                Err(config("split", &reason))
-            }
-            Self::Names(wanted) => wanted.iter().map(|name| place(name, names)).collect(),
-        }
-    }
-}
-
-fn place(wanted: &str, names: &[String]) -> Result<usize> {
-    names.iter().position(|name| name == wanted).ok_or_else(|| {
-        let hint = nearest(wanted, names.iter())
-            .map(|name| format!("; did you mean `{name}`?"))
-            .unwrap_or_default();
-        config(
-            "split",
-            &format!("there is no file or group `{wanted}`{hint}"),
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -477,20 +417,11 @@ mod tests {
     }
 
     #[test]
-    fn wrong_selections_are_named() {
+    fn a_file_belongs_to_one_part() {
         let (_, files) = many(3);
-        for (text, expected) in [
-            ("train = [\"f01.cvs\"]", "did you mean `f01.csv`?"),
-            ("train = { from = 0, to = 4 }", "does not lie within the 3"),
-            (
-                "train = [\"f01.csv\"]\ntest = [\"f01.csv\"]",
-                "in two parts",
-            ),
-        ] {
-            let config: SplitConfig = toml::from_str(&format!("kind = \"files\"\n{text}")).unwrap();
-            let error = files_in_use(&files, &config).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        }
+        let text = "kind = \"files\"\ntrain = [\"f01.csv\"]\ntest = [\"f01.csv\"]";
+        let error = files_in_use(&files, &toml::from_str(text).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("in two parts"), "{error}");
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn check_width(path: &Path, found: usize, expected: usize) -> Result<()> {
     })
 }
 
-/// The series of one array: one for [T] and [T, F], several for [series, T, F].
+/// The series of one array: one for `[T]` and `[T, F]`, several for `[series, T, F]`.
 pub(crate) fn npy_series(
     path: &Path,
     file: usize,

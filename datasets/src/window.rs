@@ -40,6 +40,14 @@ pub(crate) struct Layout {
     pub(crate) has_mask: bool,
 }
 
+/// A random draw among the training part's windows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DrawnWindows {
+    pub(crate) validation: f64,
+    pub(crate) test: f64,
+    pub(crate) seed: u64,
+}
+
 impl WindowSet {
     pub(crate) fn new(series: Arc<Vec<Series>>, windows: Vec<Window>, layout: Layout) -> Self {
         Self {

@@ -1,4 +1,7 @@
 //! Parquet by polars, behind a check of the file's frame that catches truncation.
+//!
+//! Limits: polars believes the sizes that pages state, so a file that is damaged inside (not merely cut short) is refused in most cases
+//! but can also ask for more memory than there is, which ends the process.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -181,6 +184,39 @@ mod tests {
         assert_eq!(frame.keys("b").unwrap(), ["x", "y", "z"]);
         let only_b = read(&path, Some(&["b".to_owned()])).unwrap();
         assert_eq!(only_b.names(), ["b"]);
+    }
+
+    #[test]
+    fn the_usual_column_types_are_read() {
+        use polars::prelude::{DataFrame, ParquetWriter};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        let cast = |name: &str, values: [i64; 2], kind: DataType| {
+            PolarsColumn::new(name.into(), values).cast(&kind).unwrap()
+        };
+        let columns = vec![
+            cast("small", [-3, 4], DataType::Int8),
+            cast("flag", [0, 1], DataType::Boolean),
+            cast("day", [0, 2], DataType::Date),
+            cast(
+                "instant",
+                [0, 1500],
+                DataType::Datetime(TimeUnit::Milliseconds, None),
+            ),
+        ];
+        let mut frame = DataFrame::new(2, columns).unwrap();
+        ParquetWriter::new(File::create(&path).unwrap())
+            .finish(&mut frame)
+            .unwrap();
+        let frame = read(&path, None).unwrap();
+        assert_eq!(frame.numbers("small").unwrap(), [-3.0, 4.0]);
+        assert_eq!(frame.numbers("flag").unwrap(), [0.0, 1.0]);
+        assert_eq!(frame.times("day").unwrap(), (vec![0.0, 172_800.0], true));
+        assert_eq!(frame.times("instant").unwrap(), (vec![0.0, 1.5], true));
+        assert!(matches!(
+            frame.numbers("day"),
+            Err(Error::NotANumber { .. })
+        ));
     }
 
     #[test]
