@@ -1,6 +1,6 @@
 //! `kind = "lstm"`: the usual recurrent baseline.
 
-use ncps_core::rnn::{Lstm, LstmConfig};
+use ncps_core::rnn::{Implementation, Lstm, LstmConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::cfc::default_return_sequences;
@@ -20,6 +20,9 @@ pub struct LstmModel {
     /// The map from the layer's outputs to the task's.
     #[serde(default)]
     pub head: Head,
+    /// Which implementation of the recurrence runs.
+    #[serde(default)]
+    pub implementation: Implementation,
 }
 
 impl LstmModel {
@@ -29,6 +32,7 @@ impl LstmModel {
             units,
             return_sequences: true,
             head: Head::default(),
+            implementation: Implementation::default(),
         }
     }
 
@@ -39,6 +43,8 @@ impl LstmModel {
     pub fn build_layer(&self, inputs: usize, seed: u64) -> Result<Lstm> {
         let mut config = LstmConfig::new(inputs, self.units);
         config.return_sequences = self.return_sequences;
-        Ok(config.build(seed)?)
+        let mut layer = config.build(seed)?;
+        layer.implementation = self.implementation;
+        Ok(layer)
     }
 }
