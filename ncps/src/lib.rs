@@ -1,11 +1,11 @@
 //! Train neural circuit policies (LTC and CfC networks on wiring graphs) on MLX.
 //!
-//! ```no_run
+//! ```
 //! use ncps::{AutoNcp, Cfc, CfcConfig, SequenceInput, SequenceLayer};
 //!
-//! # fn main() -> Result<(), ncps_core::Error> {
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let layer: Cfc = CfcConfig::new(8, AutoNcp::new(32, 4)).build(1)?;
-//! let x = mlx_rs::Array::zeros::<f32>(&[16, 20, 8])?; // [batch, time, features]
+//! let x = mlx_rs::ops::zeros::<f32>(&[16, 20, 8])?; // [batch, time, features]
 //! let output = layer.sequence(&SequenceInput::new(&x))?;
 //! assert_eq!(output.outputs.shape(), [16, 20, 4]);
 //! # Ok(())
@@ -16,6 +16,8 @@
 //! data from `ncps-datasets` (feature `datasets`), machines, plots and reports from `ncps-profiling` (feature
 //! `profiling`). The feature `cli` adds [`config`] and [`run`]: a whole run from a configuration file.
 
+#[cfg(feature = "cli")]
+pub mod bench;
 #[cfg(feature = "cli")]
 pub mod config;
 #[cfg(feature = "cli")]
@@ -30,7 +32,7 @@ pub use ncps_core::rnn::{
 pub use ncps_core::wiring::{
     AutoNcp, CustomWiring, FullyConnected, Ncp, Random, Wiring, WiringConfig,
 };
-pub use ncps_core::{cell, checkpoint, import, init, rnn, train, wiring};
+pub use ncps_core::{cell, checkpoint, import, init, kernel, rnn, train, wiring};
 #[cfg(feature = "datasets")]
 pub use ncps_datasets as datasets;
 pub use ncps_models as models;

@@ -1,5 +1,6 @@
 //! The command line: arguments, one module per command.
 
+mod bench;
 mod completions;
 mod config;
 mod data;
@@ -84,6 +85,8 @@ enum Command {
     Devices(devices::DevicesArguments),
     /// Check what MLX needs here and say what is missing.
     Doctor(doctor::DoctorArguments),
+    /// Measure speed and memory of fixed networks, beside what this machine can do at most.
+    Bench(bench::BenchArguments),
     /// Print a completion script for a shell.
     Completions(completions::CompletionsArguments),
 }
@@ -131,6 +134,7 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<()> {
         Command::Config(command) => config::run(&command, output),
         Command::Devices(arguments) => devices::run(&arguments, output),
         Command::Doctor(arguments) => doctor::run(&arguments, output),
+        Command::Bench(arguments) => bench::run(&arguments, output),
         Command::Completions(arguments) => completions::run(&arguments, output),
     }
 }
