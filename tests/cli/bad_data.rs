@@ -48,7 +48,7 @@ fn a_ragged_row_is_named() {
         Some(with_line(&wave_csv(300), 20, "3.6,0.1")),
         TIMED,
         4,
-        &["wave.csv", "20"],
+        &["wave.csv", "row 19"],
     );
 }
 
@@ -93,8 +93,8 @@ fn a_window_longer_than_the_data_is_an_error() {
     data_fails(
         Some(wave_csv(30)),
         &TIMED.replace("window = 10", "window = 100"),
-        4,
-        &["window"],
+        2,
+        &["window of 100 steps", "| window = 100"],
     );
 }
 

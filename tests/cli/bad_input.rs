@@ -164,14 +164,14 @@ fn wrong_arguments_end_with_2() {
         2,
         &["--force"],
     );
-    here.fails(&["train", "tiny.toml", "--seed", "-1"], 2, &["seed"]);
+    here.fails(&["train", "tiny.toml", "--seed=-1"], 2, &["--seed"]);
 }
 
 #[test]
 fn a_wiring_that_cannot_be_built_names_its_limits() {
     config_fails(
         |text| text.replace("units = 8, outputs = 1", "units = 3, outputs = 2"),
-        &["auto_ncp", "units"],
+        &["`units` is 3, expected 4", "tiny.toml:9"],
     );
     let here = Workplace::new();
     here.fails(

@@ -54,11 +54,7 @@ fn a_resumed_run_equals_one_that_never_stopped() {
     ]);
     assert!(ended.stderr.contains("continuing from"), "{}", ended.stderr);
     for file in ["model.safetensors", "metrics.csv"] {
-        assert_eq!(
-            here.bytes(&format!("whole/{file}")),
-            here.bytes(&format!("parts/{file}")),
-            "{file}"
-        );
+        here.assert_same(&format!("whole/{file}"), &format!("parts/{file}"));
     }
     let (whole, parts) = (
         here.json("whole/summary.json"),
@@ -144,11 +140,7 @@ fn a_killed_run_leaves_a_readable_directory_and_resumes() {
     here.ok(&["train", "tiny.toml", "--resume", "--set", &epochs]);
     here.ok(&["train", "tiny.toml", "--out", "whole", "--set", &epochs]);
     for file in ["model.safetensors", "metrics.csv"] {
-        assert_eq!(
-            here.bytes(&format!("whole/{file}")),
-            here.bytes(&format!("runs/tiny/{file}")),
-            "{file}"
-        );
+        here.assert_same(&format!("whole/{file}"), &format!("runs/tiny/{file}"));
     }
 }
 

@@ -69,6 +69,24 @@ impl Workplace {
         fs::read(self.path(name)).unwrap()
     }
 
+    /// Compares two files byte by byte, and shows their text where they differ.
+    pub(crate) fn assert_same(&self, one: &str, other: &str) {
+        let (left, right) = (self.bytes(one), self.bytes(other));
+        if left != right {
+            let text = |bytes: &[u8]| {
+                String::from_utf8_lossy(bytes)
+                    .chars()
+                    .take(4000)
+                    .collect::<String>()
+            };
+            panic!(
+                "{one} differs from {other}:\n{}\n---\n{}",
+                text(&left),
+                text(&right)
+            );
+        }
+    }
+
     pub(crate) fn json(&self, name: &str) -> serde_json::Value {
         serde_json::from_str(&self.read(name)).unwrap()
     }

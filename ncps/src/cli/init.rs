@@ -17,7 +17,7 @@ use super::output::Output;
 )]
 pub(crate) struct InitArguments {
     /// A task that comes with the program.
-    #[arg(value_enum, required_unless_present = "data", conflicts_with = "data")]
+    #[arg(value_enum, conflicts_with = "data")]
     task: Option<Task>,
     /// Propose a configuration for your own CSV, Parquet or npy data.
     #[arg(long, value_name = "PATH")]
@@ -74,7 +74,12 @@ pub(crate) fn run(arguments: &InitArguments, output: &Output) -> Result<()> {
     let text = match (&arguments.data, arguments.task) {
         (Some(path), _) => propose(path)?,
         (None, Some(task)) => task.text().to_owned(),
-        (None, None) => return Err(UsageError::new("name a task, or give --data").into()),
+        (None, None) => {
+            return Err(UsageError::new(
+                "name a task (ncps init --help lists them), or give --data with your own file",
+            )
+            .into());
+        }
     };
     let Some(path) = &arguments.out else {
         output.print(&text)?;
@@ -113,7 +118,7 @@ fn propose(path: &Path) -> Result<String> {
     let name = PathBuf::from(format!("{stem}.toml"));
     let draft = Loaded::<RunConfig>::from_text(&name, text(1), Vec::new())?;
     // The motor neurons answer for the outputs, so their number follows from the data.
-    let outputs = match draft.config.data.load(Path::new(".")) {
+    let outputs = match draft.config.data.load(Path::new("")) {
         Ok(data) => data.outputs(),
         Err(error) => return Err(ncps::Error::from(error).into()),
     };

@@ -172,21 +172,8 @@ pub(crate) fn short(number: f64) -> String {
     if size != 0.0 && !(1e-4..1e7).contains(&size) {
         return format!("{number:.3e}");
     }
-    let before = if size < 1.0 {
-        1
-    } else {
-        size.log10().floor() as usize + 1
-    };
-    let text = format!(
-        "{number:.*}",
-        if size < 0.1 {
-            6
-        } else {
-            4usize
-                .saturating_sub(before.min(4))
-                .max(usize::from(size < 1000.0))
-        }
-    );
+    let magnitude = if size > 0.0 { size.log10().floor() as i32 } else { 0 };
+    let text = format!("{number:.*}", (3 - magnitude).max(0) as usize);
     if text.contains('.') {
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     } else {
@@ -290,8 +277,8 @@ mod tests {
             (0.0, "0"),
             (1.0, "1"),
             (62.7134, "62.71"),
-            (0.123456, "0.123"),
-            (0.0123456, "0.012346"),
+            (0.123456, "0.1235"),
+            (0.0123456, "0.01235"),
             (1234.56, "1235"),
             (1e-9, "1.000e-9"),
             (-2.5, "-2.5"),

@@ -163,7 +163,7 @@ fn of_config(path: &Path, source: &Source) -> Result<Named> {
     let (inputs, features) = match source.inputs {
         Some(inputs) => (inputs, None),
         None => {
-            let data = config.data.load(Path::new(".")).map_err(ncps::Error::from);
+            let data = config.data.load(Path::new("")).map_err(ncps::Error::from);
             let data = data.context(
                 "the number of inputs follows from the data; without them give --inputs",
             )?;

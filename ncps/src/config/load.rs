@@ -80,6 +80,12 @@ impl<C: DeserializeOwned + Serialize + JsonSchema> Loaded<C> {
         Ok(())
     }
 
+    /// Whether the file, an override or a derived value gives `key` (dotted).
+    pub(crate) fn is_set(&self, key: &str) -> bool {
+        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        lookup(&self.layers.merged, &path).is_some()
+    }
+
     /// The file that it was read from.
     pub fn path(&self) -> &Path {
         &self.layers.document.path

@@ -6,10 +6,13 @@ mod check;
 mod diagnostic;
 mod document;
 mod layers;
+mod limits;
 mod load;
 mod nearest;
 mod resolved;
 mod run_config;
+
+pub(crate) use limits::{check_train, data_error, model_error};
 
 pub use diagnostic::{Diagnostic, Place};
 pub use layers::{Origin, Override};

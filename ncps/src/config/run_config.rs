@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::layers::Override;
+use super::limits;
 use super::load::Loaded;
 use crate::error::Result;
 
@@ -48,7 +49,8 @@ impl RunConfig {
         let mut loaded = Loaded::<Self>::from_file(path, overrides)?;
         // The name joins the values, so that the resolved file stands on its own.
         loaded.derive("name", name_of(path))?;
-        checked(loaded)
+        limits::check(&loaded)?;
+        Ok(loaded)
     }
 
     /// The name of the run.
@@ -86,45 +88,6 @@ fn name_of(path: &Path) -> String {
     } else {
         plain.to_owned()
     }
-}
-
-/// What the types alone cannot express.
-fn checked(loaded: Loaded<RunConfig>) -> Result<Loaded<RunConfig>> {
-    let config = &loaded.config;
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    if config.name().is_empty()
-        || config.name().starts_with(['.', '-'])
-        || !config.name().chars().all(is_plain)
-    {
-        let message = format!(
-            "`name` is \"{}\", which cannot name a directory",
-            config.name()
-        );
-        let help =
-            vec!["use letters, digits, `_`, `-` and `.`, a letter or digit first".to_owned()];
-        return Err(loaded.error_at("name", message, help));
-    }
-    if let Err(error) = config.train.validate() {
-        return Err(match error {
-            ncps_core::Error::Setting {
-                key,
-                value,
-                expected,
-            } => {
-                let key = format!("train.{key}");
-                loaded.error_at(
-                    &key,
-                    format!("`{key}` is {value}, expected {expected}"),
-                    Vec::new(),
-                )
-            }
-            other => loaded.error_at("train", other.to_string(), Vec::new()),
-        });
-    }
-    if let Err(error) = config.data.validate() {
-        return Err(loaded.error_at("data", error.to_string(), Vec::new()));
-    }
-    Ok(loaded)
 }
 
 /// Where a run computes.
@@ -198,7 +161,7 @@ mod tests {
     fn unnamed_runs_take_a_safe_name_from_their_file() {
         for (path, name) in [
             ("configs/m3.toml", "m3"),
-            ("..toml", "toml"),
+            ("configs/.hidden", "hidden"),
             ("/x/my run.toml", "my_run"),
             ("-.toml", "run"),
         ] {

@@ -72,7 +72,8 @@ impl MetricsTable {
         // A killed process may leave half a line at the end: what does not parse ends the table.
         self.rows = lines
             .map_while(|line| self.parse(line))
-            .filter(|row| row.step <= step)
+            // A test row ends a run; a run that goes on gets its own.
+            .filter(|row| row.step <= step && row.split != "test")
             .collect();
         Ok(())
     }

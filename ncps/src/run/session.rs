@@ -15,7 +15,7 @@ use super::model_file::ModelDescription;
 use super::plan::{MemoryEstimate, Plan, Sizes};
 use super::summary::{BaselineSummary, Summary};
 use super::training;
-use crate::config::{Loaded, RunConfig};
+use crate::config::{self, Loaded, RunConfig};
 use crate::error::{Error, Result};
 
 /// A checked configuration with its data and network.
@@ -61,13 +61,15 @@ impl Session {
         let machine = ncps_profiling::device::detect();
         let device = device::choose(&loaded.config.device, device::has_gpu()?, &machine)?;
         device::apply(&device);
-        let dataset = load(&loaded)?;
+        let dataset = loaded.config.data.load(Path::new(""));
+        let dataset = dataset.map_err(|error| config::data_error(&loaded, error))?;
         fit_loss_to_data(&mut loaded, &dataset)?;
+        config::check_train(&loaded, &loaded.config.train)?;
         let config = &loaded.config;
-        let network =
-            config
-                .model
-                .build(dataset.inputs(), outputs(config, &dataset), config.seed)?;
+        let network = config
+            .model
+            .build(dataset.inputs(), outputs(config, &dataset), config.seed);
+        let network = network.map_err(|error| config::model_error(&loaded, error))?;
         let plan = plan(config, &dataset, network.as_ref());
         Ok(Self {
             loaded,
@@ -195,22 +197,6 @@ impl Session {
             shuffle,
         )
     }
-}
-
-/// Loads the data; where a file is missing, the configuration says at its head where it comes from.
-fn load(loaded: &Loaded<RunConfig>) -> Result<Dataset> {
-    use ncps_datasets::ErrorKind as Kind;
-    loaded
-        .config
-        .data
-        .load(Path::new("."))
-        .map_err(|source| match source.kind() {
-            Kind::Io => Error::DataFiles {
-                config: loaded.path().to_owned(),
-                source,
-            },
-            _ => source.into(),
-        })
 }
 
 /// Outputs of the network: one logit for binary cross-entropy, else what the data ask for.
