@@ -118,10 +118,9 @@ pub(crate) fn positive_slope(x: f32, constraints: ParamConstraints) -> f32 {
 
 /// LTC neurons with their parameters gathered.
 #[derive(Debug)]
-pub(crate) struct Ltc<'a> {
-    pub(crate) spec: &'a LtcSpec,
-    /// The raw parameters in the order of the specification.
-    pub(crate) parameters: Vec<&'a [f32]>,
+pub(crate) struct Ltc {
+    /// Without its lists of synapses, which the groups hold.
+    pub(crate) spec: LtcSpec,
     pub(crate) leak_current: Vec<f32>,
     pub(crate) leak: Vec<f32>,
     pub(crate) capacity: Vec<f32>,
@@ -149,14 +148,13 @@ pub(crate) mod place {
     pub(crate) const MAPS: usize = 11;
 }
 
-impl<'a> Ltc<'a> {
+impl Ltc {
     pub(crate) fn new(
-        spec: &'a LtcSpec,
-        parameters: &[&'a [f32]],
+        spec: &LtcSpec,
+        parameters: &[&[f32]],
         preparation: Preparation,
         places: &mut Allotment,
     ) -> Self {
-        let parameters = parameters.to_vec();
         let all_positive = |values: &[f32]| -> Vec<f32> {
             values
                 .iter()
@@ -211,8 +209,11 @@ impl<'a> Ltc<'a> {
         );
         let records = if preparation.span.is_none() { 3 } else { 2 };
         Self {
-            spec,
-            parameters,
+            spec: LtcSpec {
+                synapses: Vec::new(),
+                sensory_synapses: Vec::new(),
+                ..*spec
+            },
             leak_current,
             leak,
             capacity,
@@ -341,7 +342,7 @@ impl<'a> Ltc<'a> {
 
 /// All sub-steps of the lanes from `lane` on; the slices are as long as `Ltc::forward` asserts.
 struct Panel<'a> {
-    ltc: &'a Ltc<'a>,
+    ltc: &'a Ltc,
     step: StepInput<'a>,
     lane: usize,
     tape: &'a mut [f32],

@@ -11,7 +11,7 @@ use super::network::{GradientWriter, StepGradient};
 use super::simd::{Kernel, Simd, each, math};
 use crate::cell::Mapping;
 
-impl Ltc<'_> {
+impl Ltc {
     /// Takes the gradient of the new state to those of the old state, the inputs and the elapsed time.
     ///
     /// `next` [U, lanes] is the gradient of the new state; `out.hidden` is overwritten, the others are added to.
@@ -193,24 +193,23 @@ impl Ltc<'_> {
     }
 
     /// Takes the gradient of the outputs (`readout`, in place) to that of the motor neurons, and adds the map's own.
+    ///
+    /// `carried` is the state before the step, which masked lanes still have after it.
     #[inline(always)]
     pub(crate) fn output_backward<S: Simd>(
         &self,
         s: S,
-        tape: &[f32],
+        (tape, carried): (&[f32], &[f32]),
         mask: Option<&[f32]>,
         (readout, lanes): (&mut [f32], usize),
         sums: &mut [f32],
     ) {
-        let (old, new) = (
-            self.potentials(0) * lanes,
-            self.potentials(self.spec.unfolds) * lanes,
-        );
+        let new = self.potentials(self.spec.unfolds) * lanes;
         let lines = sums[self.output_sums.clone()].chunks_exact_mut(2 * LINE);
         for ((m, row), lines) in readout.chunks_exact_mut(lanes).enumerate().zip(lines) {
             let scale = s.splat(self.output_scale[m]);
             let (mut scale_sum, mut shift_sum) = (s.load(lines), s.load(&lines[LINE..]));
-            let (old, new) = (&tape[old + m * lanes..], &tape[new + m * lanes..]);
+            let (old, new) = (&carried[m * lanes..], &tape[new + m * lanes..]);
             let inputs = [old, new, mask.unwrap_or(new)];
             each(s, lanes, inputs, [row], |[old, new, real], [g]| {
                 let carried = s.select_eq(real, s.splat(0.0), old, new);
@@ -224,15 +223,20 @@ impl Ltc<'_> {
         }
     }
 
-    /// Writes the gradients of all parameters in the order of the specification.
-    pub(crate) fn emit(&self, gradients: &[f32], out: &mut GradientWriter<'_, '_>) {
+    /// Writes the gradients of all parameters, given their values in the order of the specification.
+    pub(crate) fn emit(
+        &self,
+        parameters: &[&[f32]],
+        gradients: &[f32],
+        out: &mut GradientWriter<'_, '_>,
+    ) {
         let constraints = self.spec.constraints;
         let total = |line: &[f32]| line.iter().sum::<f32>();
         let neurons: Vec<f32> = gradients[self.neuron_sums.clone()]
             .chunks_exact(LINE)
             .map(total)
             .collect();
-        let (gleak, vleak) = (self.parameters[place::GLEAK], self.parameters[place::VLEAK]);
+        let (gleak, vleak) = (parameters[place::GLEAK], parameters[place::VLEAK]);
         let units = 0..self.spec.units;
         let leak: Vec<f32> = units
             .clone()
@@ -245,16 +249,16 @@ impl Ltc<'_> {
             .clone()
             .map(|j| neurons[3 * j] * self.leak[j])
             .collect();
-        let cm = self.parameters[place::CM];
+        let cm = parameters[place::CM];
         let capacity: Vec<f32> = units
             .map(|j| neurons[3 * j + 2] * positive_slope(cm[j], constraints))
             .collect();
         for values in [leak, rest, capacity] {
             out.write(&values);
         }
-        self.emit_group(&self.own, place::OWN, gradients, out);
-        self.emit_group(&self.sensory, place::SENSORY, gradients, out);
-        let inputs = self.input_map_gradients(gradients);
+        self.emit_group(&self.own, (place::OWN, parameters), gradients, out);
+        self.emit_group(&self.sensory, (place::SENSORY, parameters), gradients, out);
+        let inputs = self.input_map_gradients(parameters[place::SENSORY + 1], gradients);
         let outputs: Vec<f32> = gradients[self.output_sums.clone()]
             .chunks_exact(LINE)
             .map(total)
@@ -280,8 +284,7 @@ impl Ltc<'_> {
     }
 
     /// Gradients of scale and shift of each input: sums over the synapses that start there.
-    fn input_map_gradients(&self, gradients: &[f32]) -> Vec<f32> {
-        let sigma = self.parameters[place::SENSORY + 1];
+    fn input_map_gradients(&self, sigma: &[f32], gradients: &[f32]) -> Vec<f32> {
         let mut all = vec![0.0; 2 * self.spec.inputs];
         let sums = gradients[self.sensory.sums.clone()].chunks_exact(4 * LINE);
         for (lines, &(source, target)) in sums.zip(&self.sensory.pairs) {
@@ -295,11 +298,11 @@ impl Ltc<'_> {
     fn emit_group(
         &self,
         group: &Group,
-        first: usize,
+        (first, parameters): (usize, &[&[f32]]),
         gradients: &[f32],
         out: &mut GradientWriter<'_, '_>,
     ) {
-        let [w, sigma, mu, erev] = [0, 1, 2, 3].map(|i| self.parameters[first + i]);
+        let [w, sigma, mu, erev] = [0, 1, 2, 3].map(|i| parameters[first + i]);
         let is_sensory = first == place::SENSORY;
         let mut all: [Vec<f32>; 4] = std::array::from_fn(|_| vec![0.0; w.len()]);
         let sums = gradients[group.sums.clone()].chunks_exact(4 * LINE);
@@ -326,7 +329,7 @@ impl Ltc<'_> {
 
 /// One sub-step of the lanes from `lane` on; the slices are as long as `Ltc::backward` asserts.
 struct Panel<'a> {
-    ltc: &'a Ltc<'a>,
+    ltc: &'a Ltc,
     step: StepInput<'a>,
     lane: usize,
     k: usize,

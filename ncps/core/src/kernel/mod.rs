@@ -37,6 +37,7 @@ mod ltc_backward;
 mod matmul;
 mod network;
 mod op;
+mod policy;
 mod pool;
 pub mod roofs;
 mod sequence;
@@ -48,6 +49,7 @@ mod tests;
 
 pub(crate) use op::runs_on;
 pub use op::{CallSpans, RecordReport, SequenceArrays, SequenceCall, SequenceOp, set_record_limit};
+pub use policy::Policy;
 pub use pool::{set_threads, threads};
 pub use sequence::Keep;
 pub use simd::{Level, force, level};

@@ -1,5 +1,7 @@
 //! A whole layer prepared for a call: optional memory, then the cell.
 
+use std::sync::Arc;
+
 use super::cfc::{Layer, StepInput};
 use super::dense::{Allotment, Preparation};
 use super::lstm::Lstm;
@@ -57,18 +59,18 @@ impl<'a, 'b> GradientWriter<'a, 'b> {
 
 /// The prepared cell.
 #[derive(Debug)]
-pub(crate) enum Cell<'a> {
+pub(crate) enum Cell {
     Cfc(Vec<Layer>),
-    Ltc(Box<Ltc<'a>>),
+    Ltc(Box<Ltc>),
     PassThrough,
 }
 
 /// A layer with its weights packed, and the layout of its records.
 #[derive(Debug)]
-pub(crate) struct Network<'a> {
-    pub(crate) spec: &'a SequenceSpec,
+pub(crate) struct Network {
+    pub(crate) spec: Arc<SequenceSpec>,
     pub(crate) memory: Option<Lstm>,
-    pub(crate) cell: Cell<'a>,
+    pub(crate) cell: Cell,
     /// Rows of a step's record.
     pub(crate) tape_rows: usize,
     /// Rows of the gradients of products in one step.
@@ -86,11 +88,11 @@ pub(crate) struct StateMut<'a> {
     pub(crate) memory: &'a mut [f32],
 }
 
-impl<'a> Network<'a> {
+impl Network {
     /// Packs `parameters`, which are in the order and of the lengths of `spec.parameters()`.
     pub(crate) fn new(
-        spec: &'a SequenceSpec,
-        parameters: &[&'a [f32]],
+        spec: &Arc<SequenceSpec>,
+        parameters: &[&[f32]],
         preparation: Preparation,
     ) -> Self {
         let mut places = Allotment::default();
@@ -121,13 +123,13 @@ impl<'a> Network<'a> {
             }
             CellSpec::PassThrough => Cell::PassThrough,
         };
-        Self::laid_out(spec, memory, cell, places.total())
+        Self::laid_out(Arc::clone(spec), memory, cell, places.total())
     }
 
     fn laid_out(
-        spec: &'a SequenceSpec,
+        spec: Arc<SequenceSpec>,
         memory: Option<Lstm>,
-        cell: Cell<'a>,
+        cell: Cell,
         gradient_len: usize,
     ) -> Self {
         let (mut tape_rows, mut record_rows, mut scratch_rows) = match &cell {
@@ -388,14 +390,20 @@ impl<'a> Network<'a> {
         }
     }
 
-    /// Writes the gradients of all parameters in the order of the specification.
-    pub(crate) fn emit(&self, gradients: &[f32], out: &mut GradientWriter<'_, '_>) {
+    /// Writes the gradients of all parameters, given their values, in the order of the specification.
+    pub(crate) fn emit(
+        &self,
+        parameters: &[&[f32]],
+        gradients: &[f32],
+        out: &mut GradientWriter<'_, '_>,
+    ) {
         if let Some(memory) = &self.memory {
             memory.emit(gradients, out);
         }
+        let own = &parameters[if self.memory.is_some() { 3 } else { 0 }..];
         match &self.cell {
             Cell::Cfc(layers) => layers.iter().for_each(|layer| layer.emit(gradients, out)),
-            Cell::Ltc(ltc) => ltc.emit(gradients, out),
+            Cell::Ltc(ltc) => ltc.emit(own, gradients, out),
             Cell::PassThrough => {}
         }
     }

@@ -4,6 +4,8 @@
 //! steps before its state leaves the cache. Inputs `[B, T, F]` are turned into lanes step by step. In masked steps the state
 //! is carried on, and what the inputs hold there is never read.
 
+use std::sync::Arc;
+
 use super::buffer::{Buffer, LINE, misalignment};
 use super::cfc::StepInput;
 use super::dense::Preparation;
@@ -39,7 +41,7 @@ pub enum Keep {
 /// Everything about a call but the values.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) spec: SequenceSpec,
+    pub(crate) spec: Arc<SequenceSpec>,
     pub(crate) batch: usize,
     pub(crate) time: usize,
     /// How long every step lasts; none where the call is given timespans.
@@ -199,7 +201,7 @@ pub(crate) fn take<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
 /// One block over all steps.
 struct BlockForward<'a> {
     plan: &'a Plan,
-    network: &'a Network<'a>,
+    network: &'a Network,
     inputs: Inputs<'a>,
     block: Block,
     y: &'a mut [f32],
@@ -322,7 +324,7 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct Steps<'a> {
     pub(crate) plan: &'a Plan,
-    pub(crate) network: &'a Network<'a>,
+    pub(crate) network: &'a Network,
     pub(crate) block: Block,
     pub(crate) inputs: Inputs<'a>,
     x: Buffer,
@@ -336,7 +338,7 @@ pub(crate) struct Steps<'a> {
 impl<'a> Steps<'a> {
     pub(crate) fn new(
         plan: &'a Plan,
-        network: &'a Network<'a>,
+        network: &'a Network,
         block: Block,
         inputs: Inputs<'a>,
     ) -> Self {
@@ -516,7 +518,7 @@ pub(crate) fn carry<S: Simd>(s: S, mask: &[f32], old: &[f32], new: &mut [f32]) {
     }
 }
 
-impl Network<'_> {
+impl Network {
     /// The outputs [O, lanes] of a state [U, lanes].
     #[inline(always)]
     pub(crate) fn read_out<S: Simd>(&self, s: S, hidden: &[f32], out: &mut [f32], lanes: usize) {

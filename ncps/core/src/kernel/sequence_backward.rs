@@ -105,7 +105,11 @@ impl Plan {
                     .zip(other.iter())
                     .for_each(|(sum, value)| *sum += value);
             }
-            network.emit(first, &mut GradientWriter::new(parameters));
+            network.emit(
+                inputs.parameters,
+                first,
+                &mut GradientWriter::new(parameters),
+            );
         }
     }
 }
@@ -121,7 +125,7 @@ fn take_wanted<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
 /// One block over all steps, backward.
 struct BlockBackward<'a> {
     plan: &'a Plan,
-    network: &'a Network<'a>,
+    network: &'a Network,
     inputs: Inputs<'a>,
     keep: Keep,
     block: Block,
@@ -407,9 +411,11 @@ impl<'a> Work<'a> {
         );
         if let Cell::Ltc(ltc) = &job.network.cell {
             let cell_tape = &tape[(job.network.tape_rows - ltc.tape_rows) * lanes..];
+            // Either record of a step begins with the inputs and the old state.
+            let carried = &tape[plan.spec.inputs * lanes..];
             ltc.output_backward(
                 s,
-                cell_tape,
+                (cell_tape, carried),
                 self.steps.mask(),
                 (&mut self.readout, lanes),
                 sums,

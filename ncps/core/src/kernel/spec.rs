@@ -297,7 +297,12 @@ impl SequenceSpec {
     }
 
     /// An LTC, whose outputs are its motor neurons.
-    pub fn ltc(spec: LtcSpec, has_memory: bool) -> Self {
+    pub fn ltc(mut spec: LtcSpec, has_memory: bool) -> Self {
+        // The kernels go from target to target; sorted here once, not in each call.
+        spec.synapses
+            .sort_by_key(|&(source, target)| (target, source));
+        spec.sensory_synapses
+            .sort_by_key(|&(source, target)| (target, source));
         let (inputs, units, output_places) = (spec.inputs, spec.units, (0..spec.outputs).collect());
         let cell = CellSpec::Ltc(spec);
         Self {

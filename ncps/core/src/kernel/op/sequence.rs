@@ -138,12 +138,13 @@ impl SequenceOp {
     /// [`Error::Layer`] for sizes that do not fit together.
     pub fn new(spec: SequenceSpec) -> Result<Self> {
         spec.check()?;
+        let spec = Arc::new(spec);
         let parameters: Arc<[_]> = spec.parameters().into();
         let rows = |span: Option<f32>| {
             let zeros: Vec<Vec<f32>> = parameters.iter().map(|p| vec![0.0; p.len()]).collect();
             let zeros: Vec<&[f32]> = zeros.iter().map(Vec::as_slice).collect();
             let plan = Plan {
-                spec: spec.clone(),
+                spec: Arc::clone(&spec),
                 batch: 1,
                 time: 1,
                 span,
@@ -155,7 +156,7 @@ impl SequenceOp {
         };
         let tape_rows = [rows(Some(1.0)), rows(None)];
         Ok(Self {
-            spec: Arc::new(spec),
+            spec,
             parameters,
             tape_rows,
         })
@@ -206,7 +207,7 @@ impl SequenceOp {
         is_last_only: bool,
         keep: Keep,
     ) -> Plan {
-        let spec = SequenceSpec::clone(&self.spec);
+        let spec = Arc::clone(&self.spec);
         Plan {
             spec,
             batch,

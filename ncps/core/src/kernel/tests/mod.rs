@@ -4,6 +4,8 @@ mod golden;
 mod properties;
 mod reference;
 
+use std::sync::Arc;
+
 use super::sequence::{Inputs, Keep, Outputs, Plan, Spans};
 use super::sequence_backward::{Cotangents, Gradients};
 use super::simd::Level;
@@ -54,7 +56,7 @@ fn levels() -> Vec<Level> {
 impl Case {
     fn plan(&self, level: Level, keep: Keep) -> Plan {
         Plan {
-            spec: self.spec.clone(),
+            spec: Arc::new(self.spec.clone()),
             batch: self.batch,
             time: self.time,
             span: self.timespans.is_empty().then_some(self.span),
@@ -101,7 +103,7 @@ impl Case {
             dropout: &dropout,
         };
         let tape_rows = super::network::Network::new(
-            &self.spec,
+            &plan.spec,
             &parameters,
             plan.preparation(false, false, true),
         )
