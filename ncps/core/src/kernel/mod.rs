@@ -46,11 +46,13 @@ mod simd;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod update;
 
-pub(crate) use op::runs_on;
 pub use op::{CallSpans, RecordReport, SequenceArrays, SequenceCall, SequenceOp, set_record_limit};
+pub(crate) use op::{UpdateCall, runs_on};
 pub use policy::Policy;
 pub use pool::{set_threads, threads};
 pub use sequence::Keep;
 pub use simd::{Level, force, level};
 pub use spec::{CellSpec, CfcLayer, CfcSpec, LtcSpec, ParameterSpec, SequenceSpec};
+pub(crate) use update::{Clip, Rule};

@@ -16,6 +16,7 @@ use crate::array::{During, Mlx, affine, take_features};
 use crate::cell::{Activation, Advance, CfcCell, CfcCellConfig, LstmCell, Mode, WiredCfcCell};
 use crate::error::{Error, Result};
 use crate::init::Initializer;
+use crate::kernel::Policy;
 use crate::wiring::Wiring;
 
 /// What a CfC layer is built from.
@@ -389,6 +390,25 @@ impl SequenceLayer for Cfc {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn policy(&self) -> Result<Policy> {
+        let spec = match &self.rnn_cell {
+            CfcNeurons::Dense(cell) => fused::dense_cfc(cell, Vec::new(), self.has_memory()),
+            CfcNeurons::Wired(cell) => {
+                fused::wired_cfc(cell, &self.output_places, self.has_memory())
+            }
+        };
+        let policy = fused::policy(self, spec)?;
+        let Some(fc) = &self.fc else {
+            return Ok(policy);
+        };
+        let weight = fused::host(&fc.weight)?;
+        let bias = match &fc.bias.value {
+            Some(bias) => fused::host(bias)?,
+            None => vec![0.0; self.outputs()],
+        };
+        policy.then_linear(&weight, &bias)
     }
 
     fn inputs(&self) -> usize {

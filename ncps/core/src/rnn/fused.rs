@@ -6,10 +6,11 @@ use mlx_rs::{Array, Dtype, Stream};
 
 use super::input::{Sequence, Spans};
 use super::{Implementation, SequenceLayer, State};
+use crate::array::During;
 use crate::cell::{CfcCell, LtcCell, WiredCfcCell};
 use crate::error::{Error, Result};
 use crate::kernel::{
-    CallSpans, CfcLayer, CfcSpec, LtcSpec, SequenceCall, SequenceOp, SequenceSpec, runs_on,
+    CallSpans, CfcLayer, CfcSpec, LtcSpec, Policy, SequenceCall, SequenceOp, SequenceSpec, runs_on,
 };
 
 /// A layer's ops, made when first needed: without dropout, and with it.
@@ -99,6 +100,27 @@ impl Ops {
         };
         Ok((result.outputs, state))
     }
+}
+
+/// A policy of a layer, with the parameters that the layer has now.
+///
+/// # Errors
+/// [`Error::Layer`] for a parameter that is missing; [`Error::Mlx`] if one cannot be evaluated.
+pub(crate) fn policy(layer: &dyn SequenceLayer, spec: SequenceSpec) -> Result<Policy> {
+    let named = layer.parameters().flatten();
+    let values = spec.parameters().into_iter().map(|parameter| {
+        let array = named.get(parameter.name.as_str());
+        host(array.ok_or_else(|| missing(&parameter.name))?)
+    });
+    Policy::new(spec, &values.collect::<Result<Vec<_>>>()?)
+}
+
+/// The values of an array, row-major, in f32.
+pub(crate) fn host(array: &Array) -> Result<Vec<f32>> {
+    let array = array.as_dtype(Dtype::Float32).during("policy")?;
+    let array = array.flatten(None, None).during("policy")?;
+    array.eval().during("policy")?;
+    Ok(array.as_slice::<f32>().to_vec())
 }
 
 fn missing(name: &str) -> Error {

@@ -14,7 +14,7 @@ use crate::array::{During, Mlx};
 use crate::cell::{LstmCell, PassThrough};
 use crate::error::Result;
 use crate::init::Initializer;
-use crate::kernel::SequenceSpec;
+use crate::kernel::{Policy, SequenceSpec};
 
 /// What an LSTM layer is built from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +111,13 @@ impl SequenceLayer for Lstm {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn policy(&self) -> Result<Policy> {
+        fused::policy(
+            self,
+            SequenceSpec::lstm(self.config.inputs, self.config.units),
+        )
     }
 
     fn inputs(&self) -> usize {

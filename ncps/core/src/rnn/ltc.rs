@@ -14,6 +14,7 @@ use crate::array::{During, Mlx};
 use crate::cell::{LstmCell, LtcCell, LtcCellConfig, Mapping, ParamConstraints};
 use crate::error::Result;
 use crate::init::Initializer;
+use crate::kernel::Policy;
 use crate::wiring::FullyConnected;
 
 /// What an LTC layer is built from.
@@ -188,6 +189,10 @@ impl SequenceLayer for Ltc {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn policy(&self) -> Result<Policy> {
+        fused::policy(self, fused::ltc(&self.rnn_cell, self.has_memory()))
     }
 
     fn inputs(&self) -> usize {

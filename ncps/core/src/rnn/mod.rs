@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::array::{During, dim, zeros};
 use crate::error::{Error, Result};
+use crate::kernel::Policy;
 
 pub use cfc::{Cfc, CfcConfig, CfcNeurons};
 pub use gru::{Gru, GruConfig};
@@ -188,6 +189,19 @@ pub trait SequenceLayer: ModuleParameters + Debug {
 
     /// The concrete layer, for callers that know a faster way for some of them.
     fn as_any(&self) -> &dyn Any;
+
+    /// A copy of the layer that steps one sample without MLX, for control loops and streams.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] if there is no kernel for the layer.
+    fn policy(&self) -> Result<Policy> {
+        Err(Error::Layer {
+            layer: "policy",
+            key: "kind",
+            found: "a layer without a kernel".to_owned(),
+            expected: "cfc, ltc or lstm; other layers run step by step in MLX".to_owned(),
+        })
+    }
 
     /// The state before the first step, for `batch` samples.
     fn zero_state(&self, batch: usize) -> State {

@@ -55,6 +55,7 @@ mod epoch;
 mod evaluate;
 mod flat;
 mod function;
+mod fused_update;
 pub mod loss;
 pub mod metrics;
 pub mod optimizer;

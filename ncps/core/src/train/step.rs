@@ -16,6 +16,7 @@ use super::batch::{Batch, Inputs};
 use super::config::TrainConfig;
 use super::flat::Layout;
 use super::function::{Function, Stash};
+use super::fused_update;
 use super::optimizer::{SCALARS, Update};
 use crate::Result;
 
@@ -277,6 +278,17 @@ impl<M: Model> Shared<M> {
 
     /// Gives (norm, parameters, slots).
     fn update(&self, state: &State, summed: &Array, weight: &Array) -> Mlx<Vec<Array>> {
+        let fused = Update {
+            parameters: &state.parameters,
+            gradients: summed,
+            slots: &state.slots,
+            scalars: &state.scalars,
+            decay: state.decay.as_ref(),
+        };
+        let floor = state.floor.as_ref();
+        if let Some(outputs) = fused_update::update(&self.config, &fused, weight, floor)? {
+            return Ok(outputs);
+        }
         let below = ops::maximum(weight, array!(LEAST_WEIGHT))?;
         let mean = summed.divide(below)?;
         let norm = mean.square()?.sum(None)?.sqrt()?;

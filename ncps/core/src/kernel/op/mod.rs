@@ -2,8 +2,10 @@
 
 mod ffi;
 mod sequence;
+mod update;
 
 pub(crate) use ffi::is_cpu as runs_on;
 pub use sequence::{
     CallSpans, RecordReport, SequenceArrays, SequenceCall, SequenceOp, set_record_limit,
 };
+pub(crate) use update::UpdateCall;

@@ -1,6 +1,8 @@
 //! Kernels against the reference package's numbers and against an independent f64 form.
 
 mod golden;
+mod op;
+mod policy;
 mod properties;
 mod reference;
 
