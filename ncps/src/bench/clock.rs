@@ -17,9 +17,8 @@ pub(super) struct Moment {
 
 impl Moment {
     pub(super) fn now() -> Self {
-        let cpu = clock_gettime(ClockId::ProcessCPUTime);
         Self {
-            cpu: cpu.tv_sec as f64 + cpu.tv_nsec as f64 * 1e-9,
+            cpu: cpu_seconds(),
             wall: Instant::now(),
         }
     }
@@ -31,6 +30,11 @@ impl Moment {
             cpu: later.cpu - self.cpu,
         }
     }
+}
+
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 /// A duration by both clocks.
@@ -97,6 +101,21 @@ impl Laps {
     /// Notes the end of a step; `true` once there are enough.
     pub(super) fn lap(&mut self) -> bool {
         self.lap_at(Moment::now())
+    }
+
+    /// As [`Laps::lap`] for steps of microseconds: asking for the processor time takes too long to do it each time, so only
+    /// its mean is known in the end.
+    pub(super) fn short_lap(&mut self) -> bool {
+        let was_warm = self.is_warm;
+        let wall = Instant::now();
+        let is_done = self.lap_at(Moment { wall, ..self.last });
+        if was_warm != self.is_warm {
+            self.last = Moment::now();
+            self.begin = self.last;
+        } else if is_done {
+            self.last.cpu = cpu_seconds();
+        }
+        is_done
     }
 
     fn lap_at(&mut self, now: Moment) -> bool {
@@ -235,6 +254,30 @@ mod tests {
         assert!(
             (times.median.wall - 0.011).abs() < 1e-9 && (times.shortest.wall - 0.001).abs() < 1e-9
         );
+    }
+
+    #[test]
+    fn short_laps_know_the_mean_of_the_processor_time() {
+        let mut laps = Laps::start(Budget {
+            seconds: 0.02,
+            steps: 5,
+            warm_up: (2, 0.0),
+        });
+        let mut sum = 0u64;
+        loop {
+            sum = (0..1000u64).fold(sum, |a, b| std::hint::black_box(a.wrapping_add(b * b)));
+            if laps.short_lap() {
+                break;
+            }
+        }
+        let times = laps.times();
+        // A busy loop beside other tests: some of one processor, and no more than all of them.
+        let total = laps.total().wall;
+        let busy = times.mean_cpu * times.steps as f64;
+        let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
+        assert!(busy > 0.02 * total, "{busy} {total} {sum}");
+        assert!(busy < 1.5 * cores * total, "{busy} {total} {sum}");
+        assert!(times.shortest.wall > 0.0 && times.median.wall >= times.shortest.wall);
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! Measures one case in this process.
 
+use std::hint::black_box;
+
 use mlx_rs::transforms::eval;
 use mlx_rs::{Array, Device};
 use ncps_core::init::Initializer;
-use ncps_core::kernel;
+use ncps_core::kernel::{self, Policy};
 use ncps_core::rnn::{Implementation, Timespans};
 use ncps_core::train::{Batch, Inputs, TrainConfig, Trainer};
-use ncps_models::{ModelConfig, Network, Work};
+use ncps_models::{ModelConfig, Network, RecurrentNetwork, Work};
 use ncps_profiling::{Reading, memory};
 
 use super::cases::Case;
 use super::clock::{Budget, Laps, Moment, Times};
 use super::record::Record;
 use crate::error::{Error, Result};
+use crate::run::arrays::host;
 use crate::run::device::has_gpu;
 
 /// Draws the network's parameters and the batch.
@@ -58,7 +61,7 @@ pub fn run(case: &Case, options: &Options) -> Result<Record> {
     let infer_flops = Work::of_step(network.as_ref())?.flops();
     let params = network.summary().parameters;
     let trained = train(network, case, options.seconds)?;
-    let stepped = infer(trained.trainer.model().as_ref(), options.seconds)?;
+    let stepped = infer(trained.trainer.model().as_ref(), options)?;
     let measured = Measured {
         work,
         infer_flops,
@@ -222,28 +225,67 @@ struct Stepped {
     times: Times,
 }
 
-fn infer(network: &dyn Network, seconds: f64) -> Result<Stepped> {
-    let features = network.inputs();
-    // A few different inputs in turn, so that no step repeats the one before it.
-    let inputs = 8;
-    let x = Initializer::new(SEED).uniform(-1.0, 1.0, &[inputs, features]);
+/// Different inputs in turn, so that no step repeats the one before it.
+const TURNS: usize = 8;
+
+fn infer(network: &dyn Network, options: &Options) -> Result<Stepped> {
+    let laps = Laps::start(Budget::of(options.seconds));
+    let x = Initializer::new(SEED).uniform(-1.0, 1.0, &[TURNS, network.inputs()]);
+    // A policy computes on the CPU, with the kernels.
+    if options.is_gpu || options.is_plain {
+        return infer_by_layer(network, &x, laps);
+    }
+    match policy(network)? {
+        Some(policy) => infer_by_policy(policy, &host(&x)?, laps),
+        None => infer_by_layer(network, &x, laps),
+    }
+}
+
+/// The network without MLX, if it is one layer and at most a linear map.
+fn policy(network: &dyn Network) -> Result<Option<Policy>> {
+    let Some(network) = network.as_any().downcast_ref::<RecurrentNetwork>() else {
+        return Ok(None);
+    };
+    let policy = network.layer().policy()?;
+    let Some(head) = network.head() else {
+        return Ok(Some(policy));
+    };
+    let weights = host(&head.weight)?;
+    let bias = match &head.bias.value {
+        Some(bias) => host(bias)?,
+        None => vec![0.0; weights.len() / policy.outputs()],
+    };
+    Ok(Some(policy.then_linear(&weights, &bias)?))
+}
+
+fn infer_by_policy(mut policy: Policy, x: &[f32], mut laps: Laps) -> Result<Stepped> {
+    for row in x.chunks_exact(policy.inputs()).cycle() {
+        black_box(policy.step(black_box(row), 1.0)?);
+        if laps.short_lap() {
+            break;
+        }
+    }
+    Ok(Stepped {
+        by: "policy",
+        times: laps.times(),
+    })
+}
+
+fn infer_by_layer(network: &dyn Network, x: &Array, mut laps: Laps) -> Result<Stepped> {
     let wrap = |source| ncps_core::Error::Mlx {
         operation: "inference step",
         source,
     };
-    let rows = x.split_equal(inputs as i32, 0).map_err(wrap)?;
+    let rows = x.split_equal(TURNS as i32, 0).map_err(wrap)?;
     eval(&rows).map_err(wrap)?;
     let mut state = network.zero_state(1);
-    let mut laps = Laps::start(Budget::of(seconds));
     for row in rows.iter().cycle() {
         let (outputs, next) = network.step(row, &Timespans::Unit, &state)?;
-        let states = next
-            .layers
-            .iter()
-            .flat_map(|state| [&state.hidden].into_iter().chain(&state.memory));
+        let layers = next.layers.iter();
+        let states = layers.flat_map(|state| [&state.hidden].into_iter().chain(&state.memory));
         eval(states.chain([&outputs])).map_err(wrap)?;
         state = next;
-        if laps.lap() {
+        if laps.short_lap() {
             break;
         }
     }
@@ -293,6 +335,10 @@ mod tests {
         assert!(record.peak_above_start_mb.unwrap() >= 0.0);
         assert!(record.percent_of_bound.unwrap() > 0.0);
         assert_eq!((record.threads, record.device.as_str()), (1, "cpu"));
+        assert_eq!(
+            (record.implementation.as_str(), record.infer_by.as_str()),
+            ("fused", "policy")
+        );
         let again: Record = serde_json::from_value(value).unwrap();
         assert_eq!(again.case, "cfc-ncp-32");
     }
@@ -306,13 +352,38 @@ mod tests {
             threads: 1,
             is_plain: true,
         };
-        assert_eq!(run(case, &options).unwrap().implementation, "plain");
+        let record = run(case, &options).unwrap();
+        assert_eq!(
+            (record.implementation.as_str(), record.infer_by.as_str()),
+            ("plain", "layer")
+        );
         if !has_gpu().unwrap() {
             let options = Options {
                 is_gpu: true,
                 ..options
             };
             assert!(matches!(run(case, &options), Err(Error::NoGpu)));
+        }
+    }
+
+    #[test]
+    fn the_policy_steps_as_the_network_does() {
+        for name in ["cfc-default", "cfc-mixed-ncp-32", "ltc-ncp-32", "lstm-64"] {
+            let case = cases::find(name).unwrap();
+            let network = case.config().build(case.inputs, case.outputs, 1).unwrap();
+            let mut policy = policy(network.as_ref()).unwrap().unwrap();
+            let mut state = network.zero_state(1);
+            for step in 0..3 {
+                let x = Initializer::new(step).uniform(-1.0, 1.0, &[1, case.inputs]);
+                let (outputs, next) = network.step(&x, &Timespans::Unit, &state).unwrap();
+                state = next;
+                let found = policy.step(&host(&x).unwrap(), 1.0).unwrap();
+                let expected = host(&outputs).unwrap();
+                assert_eq!(found.len(), expected.len(), "{name}");
+                for (found, expected) in found.iter().zip(expected) {
+                    assert!((found - expected).abs() < 1e-5, "{name} {found} {expected}");
+                }
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A run from configuration to results: data, network, training, evaluation, run directory.
 
-mod arrays;
+pub(crate) mod arrays;
 mod batches;
 pub mod device;
 mod directory;
