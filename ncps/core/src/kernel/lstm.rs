@@ -23,7 +23,7 @@ pub(crate) struct Lstm {
 }
 
 impl Lstm {
-    /// `parameters`: input weights [4U, F], bias [4U], recurrent weights [4U, U].
+    /// `parameters`: input weights `[4U, F]`, bias `[4U]`, recurrent weights `[4U, U]`.
     pub(crate) fn new(
         (inputs, units): (usize, usize),
         parameters: &[&[f32]],

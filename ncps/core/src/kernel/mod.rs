@@ -44,6 +44,7 @@ mod sequence;
 mod sequence_backward;
 mod simd;
 mod spec;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod update;

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 /// on one thread, use it on another.
 ///
 /// # Shapes
-/// One step: [F] to [O], where O is the size after the last linear map.
+/// One step: `[F]` to `[O]`, where O is the size after the last linear map.
 #[derive(Debug)]
 pub struct Policy {
     network: Network,
@@ -112,7 +112,7 @@ impl Policy {
         }
     }
 
-    /// Adds a linear map behind the outputs: weights [O', O] row-major, bias [O'].
+    /// Adds a linear map behind the outputs: weights `[O', O]` row-major, bias `[O']`.
     ///
     /// # Errors
     /// [`Error::Layer`] if the weights do not fit.
@@ -155,7 +155,7 @@ impl Policy {
         self.memory.fill(0.0);
     }
 
-    /// Copies the hidden state [U], and the memory [U] where there is one, to `to`.
+    /// Copies the hidden state `[U]`, and the memory `[U]` where there is one, to `to`.
     pub fn state(&self, hidden: &mut [f32], memory: &mut [f32]) {
         for (to, from) in [(hidden, &self.hidden), (memory, &self.memory)] {
             to.iter_mut()
@@ -164,7 +164,7 @@ impl Policy {
         }
     }
 
-    /// Takes over a hidden state [U] and, where there is one, a memory [U].
+    /// Takes over a hidden state `[U]` and, where there is one, a memory `[U]`.
     ///
     /// # Errors
     /// [`Error::Layer`] if a length is wrong.

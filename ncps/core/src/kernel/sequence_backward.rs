@@ -6,8 +6,9 @@
 
 use super::buffer::Buffer;
 use super::network::{Cell, GradientWriter, Network, StateMut, StepGradient};
-use super::sequence::{Block, Inputs, Keep, Plan, State, Steps, from_lanes, take, to_lanes};
+use super::sequence::{Block, Inputs, Keep, Plan, take};
 use super::simd::{Kernel, Simd, add, each};
+use super::steps::{State, Steps, from_lanes, to_lanes};
 
 /// Steps whose weight gradients are one product.
 const CHUNK: usize = 32;
@@ -27,13 +28,13 @@ pub(crate) struct Cotangents<'a> {
 pub(crate) struct Gradients<'a, 'b> {
     /// One for each parameter, in order.
     pub(crate) parameters: &'a mut [&'b mut [f32]],
-    /// [B, T, F].
+    /// `[B, T, F]`.
     pub(crate) x: &'a mut [f32],
-    /// [B, T].
+    /// `[B, T]`.
     pub(crate) timespans: &'a mut [f32],
-    /// [B, U].
+    /// `[B, U]`.
     pub(crate) hidden: &'a mut [f32],
-    /// [B, U].
+    /// `[B, U]`.
     pub(crate) memory: &'a mut [f32],
 }
 

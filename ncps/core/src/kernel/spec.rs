@@ -35,7 +35,7 @@ pub struct CfcLayer {
     pub inputs: usize,
     /// Neurons.
     pub units: usize,
-    /// Which weights of `ff1` and `ff2` exist, 1 or 0 in [U, F + U]; none if all do.
+    /// Which weights of `ff1` and `ff2` exist, 1 or 0 in `[U, F + U]`; none if all do.
     pub mask: Option<Vec<f32>>,
 }
 

@@ -1,6 +1,7 @@
 //! Kernels as MLX ops.
 
 mod ffi;
+mod run;
 mod sequence;
 mod update;
 

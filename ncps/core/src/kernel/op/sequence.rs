@@ -1,17 +1,17 @@
 //! The fused sequence op: one node of the graph for a whole sequence, with its own derivative.
 
-use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mlx_rs::{Array, Dtype, Stream};
 
-use super::ffi::{Never, Op, Tensor, apply, is_cpu};
+use super::ffi::{apply, is_cpu};
+use super::run::{Forward, Layout};
 use crate::array::{During, dim};
 use crate::error::{Error, Result};
 use crate::kernel::network::Network;
-use crate::kernel::sequence::{Inputs, Keep, Outputs, Plan, Spans};
-use crate::kernel::sequence_backward::{Cotangents, Gradients, segment_length};
+use crate::kernel::sequence::{Keep, Plan};
+use crate::kernel::sequence_backward::segment_length;
 use crate::kernel::simd;
 use crate::kernel::spec::SequenceSpec;
 
@@ -41,7 +41,7 @@ pub struct RecordReport {
 pub enum CallSpans<'a> {
     /// All steps last the same.
     Constant(f32),
-    /// [1, T], shared by the samples, or [B, T].
+    /// [1, T], shared by the samples, or `[B, T]`.
     Array(&'a Array),
 }
 
@@ -50,17 +50,17 @@ pub enum CallSpans<'a> {
 pub struct SequenceCall<'a> {
     /// In the order of [`SequenceOp::parameters`].
     pub parameters: Vec<&'a Array>,
-    /// [B, T, F].
+    /// `[B, T, F]`.
     pub x: &'a Array,
     /// How long the steps last.
     pub spans: CallSpans<'a>,
-    /// [B, T], 0 or false where a step is not real.
+    /// `[B, T]`, 0 or false where a step is not real.
     pub mask: Option<&'a Array>,
-    /// [B, U]; zeros if absent.
+    /// `[B, U]`; zeros if absent.
     pub hidden: Option<&'a Array>,
-    /// [B, U]; zeros if absent.
+    /// `[B, U]`; zeros if absent.
     pub memory: Option<&'a Array>,
-    /// For each dropped backbone layer [T, B, K].
+    /// For each dropped backbone layer `[T, B, K]`.
     pub dropout: Vec<&'a Array>,
     /// Whether only the last step's outputs are wanted.
     pub is_last_only: bool,
@@ -71,11 +71,11 @@ pub struct SequenceCall<'a> {
 /// What a call gives.
 #[derive(Debug)]
 pub struct SequenceArrays {
-    /// [B, T, O], or [B, O] if only the last step is wanted.
+    /// `[B, T, O]`, or `[B, O]` if only the last step is wanted.
     pub outputs: Array,
-    /// [B, U].
+    /// `[B, U]`.
     pub hidden: Array,
-    /// [B, U] of a layer with a memory.
+    /// `[B, U]` of a layer with a memory.
     pub memory: Option<Array>,
 }
 
@@ -85,50 +85,6 @@ pub struct SequenceOp {
     spec: Arc<SequenceSpec>,
     parameters: Arc<[crate::kernel::spec::ParameterSpec]>,
     tape_rows: [usize; 2],
-}
-
-/// Which optional inputs follow the parameters and x.
-#[derive(Clone, Copy, Debug)]
-struct Layout {
-    parameters: usize,
-    has_timespans: bool,
-    has_mask: bool,
-    has_hidden: bool,
-    has_memory: bool,
-    dropout: usize,
-}
-
-/// What an input is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Parameter(usize),
-    X,
-    Timespans,
-    Mask,
-    Hidden,
-    Memory,
-    Dropout,
-}
-
-impl Layout {
-    fn roles(&self) -> Vec<Role> {
-        let mut roles: Vec<Role> = (0..self.parameters).map(Role::Parameter).collect();
-        roles.push(Role::X);
-        let optional = [
-            (self.has_timespans, Role::Timespans),
-            (self.has_mask, Role::Mask),
-            (self.has_hidden, Role::Hidden),
-            (self.has_memory, Role::Memory),
-        ];
-        roles.extend(
-            optional
-                .iter()
-                .filter(|(is_given, _)| *is_given)
-                .map(|(_, role)| *role),
-        );
-        roles.extend((0..self.dropout).map(|_| Role::Dropout));
-        roles
-    }
 }
 
 impl SequenceOp {
@@ -440,225 +396,5 @@ fn as_f32(array: &Array) -> Result<Option<Array>> {
             argument: "an input",
             found,
         }),
-    }
-}
-
-/// The op forward.
-#[derive(Debug)]
-struct Forward {
-    plan: Arc<Plan>,
-    layout: Layout,
-}
-
-impl Op for Forward {
-    const NAME: &'static CStr = c"NcpsSequence";
-    type Derivative = Backward;
-
-    fn run(&self, inputs: &[Tensor<'_>], outputs: &mut [&mut [f32]]) -> Result<(), String> {
-        let plan = &self.plan;
-        let given = Given::new(plan, &self.layout, inputs);
-        let mut outputs = outputs.iter_mut();
-        let mut next = |wanted: bool| -> &mut [f32] {
-            if wanted {
-                outputs.next().map_or(&mut [], |out| &mut **out)
-            } else {
-                &mut []
-            }
-        };
-        let (y, hidden, memory) = (next(true), next(true), next(plan.spec.has_memory));
-        let saved = next(plan.keep != Keep::Nothing);
-        plan.forward(
-            given.inputs(),
-            Outputs {
-                y,
-                hidden,
-                memory,
-                saved,
-            },
-        );
-        Ok(())
-    }
-
-    fn differentiate(&self, wanted: &[usize]) -> Option<Backward> {
-        let roles = self.layout.roles();
-        let wanted: Vec<Role> = wanted
-            .iter()
-            .filter_map(|&i| roles.get(i).copied())
-            .collect();
-        // Factors of dropout are drawn, not computed from anything that has a gradient.
-        if wanted.contains(&Role::Dropout) {
-            return None;
-        }
-        Some(Backward {
-            plan: Arc::clone(&self.plan),
-            layout: self.layout,
-            wanted,
-        })
-    }
-}
-
-/// The op's derivative.
-#[derive(Debug)]
-struct Backward {
-    plan: Arc<Plan>,
-    layout: Layout,
-    wanted: Vec<Role>,
-}
-
-impl Op for Backward {
-    const NAME: &'static CStr = c"NcpsSequenceGradient";
-    type Derivative = Never;
-
-    fn run(&self, inputs: &[Tensor<'_>], outputs: &mut [&mut [f32]]) -> Result<(), String> {
-        let plan = &self.plan;
-        let count = self.layout.roles().len();
-        let given = Given::new(plan, &self.layout, &inputs[..count]);
-        let mut rest = inputs[count..].iter();
-        let saved = if plan.keep == Keep::Nothing {
-            None
-        } else {
-            rest.next()
-        };
-        let mut cotangent = || {
-            rest.next()
-                .filter(|tensor| !tensor.is_zero)
-                .map(|tensor| &*tensor.values)
-        };
-        let (y, hidden) = (cotangent(), cotangent());
-        let memory = if plan.spec.has_memory {
-            cotangent()
-        } else {
-            None
-        };
-        let cotangents = Cotangents { y, hidden, memory };
-        let saved: &[f32] = saved.map_or(&[], |tensor| &tensor.values);
-        self.gradients(given.inputs(), saved, cotangents, outputs);
-        Ok(())
-    }
-
-    fn differentiate(&self, _: &[usize]) -> Option<Never> {
-        None
-    }
-}
-
-impl Backward {
-    fn gradients(
-        &self,
-        inputs: Inputs<'_>,
-        saved: &[f32],
-        cotangents: Cotangents<'_>,
-        outputs: &mut [&mut [f32]],
-    ) {
-        let plan = &self.plan;
-        // Gradients of parameters come together; what nobody asked for goes to a spare.
-        let mut spare: Vec<Vec<f32>> = inputs.parameters.iter().map(|_| Vec::new()).collect();
-        for (index, parameter) in inputs.parameters.iter().enumerate() {
-            if !self.wanted.contains(&Role::Parameter(index)) {
-                spare[index].resize(parameter.len(), 0.0);
-            }
-        }
-        let mut parameters: Vec<&mut [f32]> = spare.iter_mut().map(Vec::as_mut_slice).collect();
-        let (mut x, mut hidden, mut memory): (&mut [f32], &mut [f32], &mut [f32]) =
-            (&mut [], &mut [], &mut []);
-        let mut spans_out: &mut [f32] = &mut [];
-        for (role, out) in self.wanted.iter().zip(outputs.iter_mut()) {
-            match role {
-                Role::Parameter(index) => parameters[*index] = out,
-                Role::X => x = out,
-                Role::Timespans => spans_out = out,
-                Role::Hidden => hidden = out,
-                Role::Memory => memory = out,
-                Role::Mask | Role::Dropout => out.fill(0.0),
-            }
-        }
-        let is_shared = spans_out.len() < plan.batch * plan.time;
-        let mut each = vec![
-            0.0;
-            if spans_out.is_empty() || !is_shared {
-                0
-            } else {
-                plan.batch * plan.time
-            }
-        ];
-        let timespans: &mut [f32] = if each.is_empty() {
-            &mut *spans_out
-        } else {
-            &mut each
-        };
-        let parameters = &mut parameters;
-        plan.backward(
-            inputs,
-            saved,
-            cotangents,
-            Gradients {
-                parameters,
-                x,
-                timespans,
-                hidden,
-                memory,
-            },
-        );
-        if !each.is_empty() {
-            spans_out.fill(0.0);
-            for row in each.chunks_exact(plan.time) {
-                spans_out
-                    .iter_mut()
-                    .zip(row)
-                    .for_each(|(sum, value)| *sum += value);
-            }
-        }
-    }
-}
-
-/// The inputs of a call by their roles.
-struct Given<'a> {
-    parameters: Vec<&'a [f32]>,
-    dropout: Vec<&'a [f32]>,
-    x: &'a [f32],
-    spans: Spans<'a>,
-    mask: Option<&'a [f32]>,
-    hidden: Option<&'a [f32]>,
-    memory: Option<&'a [f32]>,
-}
-
-impl<'a> Given<'a> {
-    fn new(plan: &Plan, layout: &Layout, inputs: &'a [Tensor<'_>]) -> Self {
-        let mut given = Self {
-            parameters: Vec::with_capacity(layout.parameters),
-            dropout: Vec::new(),
-            x: &[],
-            spans: Spans::Constant,
-            mask: None,
-            hidden: None,
-            memory: None,
-        };
-        for (role, tensor) in layout.roles().into_iter().zip(inputs) {
-            let values: &'a [f32] = &tensor.values;
-            match role {
-                Role::Parameter(_) => given.parameters.push(values),
-                Role::X => given.x = values,
-                Role::Timespans if values.len() == plan.batch * plan.time => {
-                    given.spans = Spans::PerSample(values)
-                }
-                Role::Timespans => given.spans = Spans::Shared(values),
-                Role::Mask => given.mask = Some(values),
-                Role::Hidden => given.hidden = Some(values),
-                Role::Memory => given.memory = Some(values),
-                Role::Dropout => given.dropout.push(values),
-            }
-        }
-        given
-    }
-
-    fn inputs(&self) -> Inputs<'_> {
-        Inputs {
-            parameters: &self.parameters,
-            x: self.x,
-            spans: self.spans,
-            mask: self.mask,
-            hidden: self.hidden,
-            memory: self.memory,
-            dropout: &self.dropout,
-        }
     }
 }

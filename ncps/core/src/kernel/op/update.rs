@@ -9,7 +9,7 @@ use super::ffi::{Never, Op, Tensor, apply, is_cpu};
 use crate::kernel::simd::{Level, level};
 use crate::kernel::update::{Clip, Rule, Update};
 
-/// The arrays of an update, all flat [P] or of one value.
+/// The arrays of an update, all flat `[P]` or of one value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UpdateCall<'a> {
     pub(crate) rule: Rule,
