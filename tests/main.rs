@@ -9,3 +9,4 @@
 )]
 
 mod golden;
+mod library_use;

@@ -1,1 +1,11 @@
-//! Short programs that show one idea each; see the `src/bin` folder.
+//! Short programs that show one idea each; they stand beside this folder.
+//!
+//! | program | idea |
+//! |---|---|
+//! | `quickstart` | train a liquid network on arrays of one's own |
+//! | `custom_wiring` | a graph drawn by hand, and what it rules out |
+//! | `irregular_sampling` | elapsed time as an input that decides |
+//! | `imitation` | learn a controller from demonstrations, then close the loop |
+//! | `streaming_policy` | one observation in, one action out, with the state carried |
+//!
+//! Run one with `cargo run --release -p ncps-examples --example quickstart`.

@@ -3,7 +3,7 @@
 use mlx_rs::Array;
 use ncps_core::train::{Batch, BatchSource, Model};
 use ncps_core::wiring::{NeuronKind, Wiring};
-use ncps_datasets::{DataSchema, Task};
+use ncps_datasets::{DataSchema, Task, WindowSet};
 use ncps_models::Network;
 use ncps_profiling::plot::{
     AxisScale, Edge, LearningCurves, Node, NodeKind, PredictionPanel, Predictions, WiringGraph,
@@ -84,18 +84,36 @@ pub(super) fn predictions(
     }
     let mut source = session.source(Split::Test, None)?;
     let schema = &session.dataset.schema;
-    let time = session.windows(Split::Test).time();
-    let per_window = if schema.each_step { time } else { 1 };
-    let batches = SHOWN_STEPS
-        .div_ceil(per_window * session.config().train.batch_size)
-        .clamp(1, source.steps());
+    let windows = session.windows(Split::Test);
+    let is_shown = disjoint(windows, schema.each_step);
+    let per_window = if schema.each_step { windows.time() } else { 1 };
+    let batch_size = session.config().train.batch_size;
     let mut series = Series::new(schema);
-    for step in 0..batches {
+    for step in 0..source.steps() {
+        if series.steps() >= SHOWN_STEPS.max(per_window) {
+            break;
+        }
         let batch = source.batch(0, step)?;
         let predicted = network.forward(&batch.inputs, None)?;
-        series.add(&batch, &predicted, schema)?;
+        let shown = is_shown.get(step * batch_size..).unwrap_or_default();
+        series.add(&batch, &predicted, schema, |position| {
+            shown.get(position / per_window).copied().unwrap_or(false)
+        })?;
     }
     Ok(series.into_plot(session, per_window))
+}
+
+/// Which windows to show: where they overlap, a step would be drawn several times.
+fn disjoint(windows: &WindowSet, each_step: bool) -> Vec<bool> {
+    let mut end = (usize::MAX, 0);
+    let free = windows.windows().iter().map(|window| {
+        let is_free = !each_step || window.series != end.0 || window.start >= end.1;
+        if is_free {
+            end = (window.series, window.start + window.steps);
+        }
+        is_free
+    });
+    free.collect()
 }
 
 /// Rows of targets and predictions, in the data's unit.
@@ -116,8 +134,18 @@ impl Series {
         }
     }
 
-    /// Adds the judged positions of a batch.
-    fn add(&mut self, batch: &Batch, predicted: &Array, schema: &DataSchema) -> Result<()> {
+    fn steps(&self) -> usize {
+        self.targets.first().map_or(0, Vec::len)
+    }
+
+    /// Adds those judged positions of a batch that are to be shown.
+    fn add(
+        &mut self,
+        batch: &Batch,
+        predicted: &Array,
+        schema: &DataSchema,
+        is_shown: impl Fn(usize) -> bool,
+    ) -> Result<()> {
         let targets = host(&batch.targets)?;
         let weights = host(&batch.weights)?;
         // One prediction a sequence: the last step's, where the network answers at every step.
@@ -129,7 +157,7 @@ impl Series {
         let positions = weights.len();
         let outputs = predicted.len() / positions.max(1);
         let width = targets.len() / positions.max(1);
-        for position in (0..positions).filter(|position| weights[*position] > 0.0) {
+        for position in (0..positions).filter(|p| weights[*p] > 0.0 && is_shown(*p)) {
             let row = &predicted[position * outputs..(position + 1) * outputs];
             for panel in 0..self.targets.len() {
                 let (target, prediction) = (

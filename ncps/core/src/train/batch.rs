@@ -1,6 +1,6 @@
 //! What one step of training reads.
 
-use mlx_rs::{Array, Dtype};
+use mlx_rs::{Array, Dtype, ops};
 
 use super::metrics::TargetUnits;
 use crate::{Error, Result};
@@ -29,6 +29,31 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// A batch whose samples all count alike, without timespans and mask.
+    ///
+    /// # Shapes
+    /// x: [B, T, F]; targets as the field.
+    ///
+    /// # Errors
+    /// [`Error::Mlx`] if the weights cannot be made.
+    pub fn new(x: Array, targets: Array) -> Result<Self> {
+        let samples = x.shape().first().copied().unwrap_or(1);
+        let weights = ops::ones::<f32>(&[samples]).map_err(|source| Error::Mlx {
+            operation: "weights of a batch",
+            source,
+        })?;
+        let inputs = Inputs {
+            x,
+            timespans: None,
+            mask: None,
+        };
+        Ok(Self {
+            inputs,
+            targets,
+            weights,
+        })
+    }
+
     pub(super) fn arrays(&self) -> Vec<(&'static str, Option<&Array>)> {
         vec![
             ("x", Some(&self.inputs.x)),
@@ -54,6 +79,21 @@ pub trait BatchSource {
     /// Tells how targets were normalised, so that metrics come out in the data's own units.
     fn target_units(&self) -> Option<TargetUnits> {
         None
+    }
+}
+
+/// Batches kept in memory, the same in every epoch.
+impl BatchSource for Vec<Batch> {
+    fn steps(&self) -> usize {
+        self.len()
+    }
+
+    fn batch(&mut self, _epoch: u64, step: usize) -> Result<Batch> {
+        self.get(step).cloned().ok_or_else(|| Error::Batch {
+            argument: "step",
+            found: step.to_string(),
+            expected: format!("below {}", self.len()),
+        })
     }
 }
 
