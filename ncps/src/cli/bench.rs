@@ -30,7 +30,12 @@ pub(crate) struct BenchArguments {
     #[arg(long, value_enum, value_name = "DEVICE")]
     device: Option<BenchDevice>,
     /// Seconds for the training steps of a case, and again for its inference steps; at least 5 steps of each run.
-    #[arg(long, value_name = "S", default_value_t = 2.0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = 2.0,
+        allow_negative_numbers = true
+    )]
     seconds: f64,
     /// Threads of the kernels and of matrix products; 0 for all cores.
     #[arg(long, value_name = "N", default_value_t = 0)]
