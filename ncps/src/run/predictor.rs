@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use mlx_rs::Array;
+use ncps_core::kernel::Policy;
 use ncps_core::rnn::Timespans;
 use ncps_core::train::{Inputs, Model};
 use ncps_datasets::{InputSeries, Task};
-use ncps_models::{Network, NetworkState};
+use ncps_models::{Network, NetworkState, RecurrentNetwork};
 
 use super::arrays;
 use super::model_file::{ModelDescription, load_description};
@@ -22,7 +23,16 @@ pub struct Predictor {
 /// The state between two steps of one series.
 #[derive(Debug)]
 pub struct Carried {
-    state: NetworkState,
+    by: Stepper,
+}
+
+/// What makes the steps.
+#[derive(Debug)]
+enum Stepper {
+    /// The kernels alone: no graph, no allocation.
+    Policy(Box<Policy>),
+    /// The network in MLX operations, where there is no kernel for it.
+    Network(NetworkState),
 }
 
 impl Predictor {
@@ -82,25 +92,34 @@ impl Predictor {
 
     /// The state at the beginning of a series.
     pub fn rest(&self) -> Carried {
-        Carried {
-            state: self.network.zero_state(1),
-        }
+        let by = match policy(self.network.as_ref()) {
+            Some(policy) => Stepper::Policy(Box::new(policy)),
+            None => Stepper::Network(self.network.zero_state(1)),
+        };
+        Carried { by }
     }
 
     /// Predicts for one step and carries the state on; `elapsed_time` as in training, 1 where the data have no time.
     ///
     /// # Errors
-    /// [`crate::Error::Models`] when the network refuses the step or needs the whole series.
+    /// [`crate::Error::Models`] or [`crate::Error::Core`] when the network refuses the step or needs the whole series.
     pub fn step(
         &mut self,
         features: &[f32],
         elapsed_time: Option<f32>,
         carried: &mut Carried,
     ) -> Result<Vec<f32>> {
+        let state = match &mut carried.by {
+            Stepper::Policy(policy) => {
+                let predicted = policy.step(features, elapsed_time.unwrap_or(1.0))?;
+                return Ok(self.finish(predicted));
+            }
+            Stepper::Network(state) => state,
+        };
         let x = Array::from_slice(features, &[1, features.len() as i32]);
         let span = elapsed_time.map_or(Timespans::Unit, Timespans::Scalar);
-        let (predicted, state) = self.network.step(&x, &span, &carried.state)?;
-        carried.state = state;
+        let (predicted, next) = self.network.step(&x, &span, state)?;
+        *state = next;
         Ok(self.finish(&arrays::host(&predicted)?))
     }
 
@@ -113,6 +132,21 @@ impl Predictor {
         }
         values
     }
+}
+
+/// The network without MLX, if it is one layer with a kernel and at most a linear map.
+fn policy(network: &dyn Network) -> Option<Policy> {
+    let network = network.as_any().downcast_ref::<RecurrentNetwork>()?;
+    let policy = network.layer().policy().ok()?;
+    let Some(head) = network.head() else {
+        return Some(policy);
+    };
+    let weights = arrays::host(&head.weight).ok()?;
+    let bias = match &head.bias.value {
+        Some(bias) => arrays::host(bias).ok()?,
+        None => vec![0.0; weights.len() / policy.outputs()],
+    };
+    policy.then_linear(&weights, &bias).ok()
 }
 
 /// Softmax; a single logit is that of the second of two classes.
