@@ -233,10 +233,14 @@ fn compiler(facts: &Facts) -> Check {
 
 #[cfg(not(target_vendor = "apple"))]
 fn blas() -> Check {
-    Check::ok(
-        "matrix products",
-        format!("{:?}", mlx_sys::blas::settings()),
-    )
+    let settings = mlx_sys::blas::settings();
+    let found = if settings.is_reference {
+        "the reference BLAS of MLX's wheel, 30 times slower; unset NCPS_BLAS, or build with --release"
+            .to_owned()
+    } else {
+        format!("gemm, up to {} threads", settings.threads)
+    };
+    Check::ok("matrix products", found)
 }
 
 #[cfg(target_vendor = "apple")]
