@@ -18,16 +18,14 @@ pub(crate) fn keeps_argument(activation: Activation) -> bool {
 pub(crate) fn apply<S: Simd>(s: S, activation: Activation, values: &mut [f32]) {
     let len = values.len();
     match activation {
-        Activation::LecunTanh => each(s, len, [], [values], |[], [z]| {
+        Activation::LecunTanh => each!(s, len, [], [z = values], {
             let t = math::tanh(s, s.mul(z, s.splat(LECUN_SLOPE)));
             [s.mul(t, s.splat(LECUN_SCALE))]
         }),
-        Activation::Tanh => each(s, len, [], [values], |[], [z]| [math::tanh(s, z)]),
-        Activation::Relu => each(s, len, [], [values], |[], [z]| [s.max(s.splat(0.0), z)]),
-        Activation::Silu => each(s, len, [], [values], |[], [z]| {
-            [s.mul(z, math::sigmoid(s, z))]
-        }),
-        Activation::Gelu => each(s, len, [], [values], |[], [z]| [s.mul(z, normal(s, z))]),
+        Activation::Tanh => each!(s, len, [], [z = values], [math::tanh(s, z)]),
+        Activation::Relu => each!(s, len, [], [z = values], [s.max(s.splat(0.0), z)]),
+        Activation::Silu => each!(s, len, [], [z = values], [s.mul(z, math::sigmoid(s, z))]),
+        Activation::Gelu => each!(s, len, [], [z = values], [s.mul(z, normal(s, z))]),
     }
 }
 
@@ -52,7 +50,7 @@ pub(crate) fn differentiate<S: Simd>(
     macro_rules! pass {
         ($($name:ident),*) => {
             match activation {
-                $(Activation::$name => each(s, len, [arguments, values], [gradients], |[z, y], [g]| {
+                $(Activation::$name => each!(s, len, [z = arguments, y = values], [g = gradients], {
                     [s.mul(g, derivative(s, Activation::$name, z, y))]
                 }),)*
             }

@@ -189,9 +189,13 @@ impl Layer {
         if let Some((_, first)) = layer.dropped {
             let (value, out) = rest.split_at_mut(width);
             let factors = &step.dropout[first * lanes..];
-            each(s, width, [value, factors], [out], |[v, factor], _| {
+            each!(
+                s,
+                width,
+                [v = value, factor = factors],
+                [_old = out],
                 [s.mul(v, factor)]
-            });
+            );
         }
     }
 
@@ -213,18 +217,18 @@ impl Layer {
                 .chunks_exact(step.lanes)
                 .zip(offset.chunks_exact_mut(step.lanes));
             for (slope, offset) in rows {
-                each(
+                each!(
                     s,
                     step.lanes,
-                    [slope, elapsed],
-                    [offset],
-                    |[slope, elapsed], [offset]| [s.mul_add(slope, elapsed, offset)],
+                    [a = slope, span = elapsed],
+                    [b = offset],
+                    [s.mul_add(a, span, b)]
                 );
             }
         }
         let gate_start = if self.span.is_some() { 0 } else { block };
-        let outputs = [ff1, ff2, &mut gates[gate_start..], next];
-        each(s, block, [], outputs, |[], [a, b, t, _]| {
+        let gates = &mut gates[gate_start..];
+        each!(s, block, [], [a = ff1, b = ff2, t = gates, _old = next], {
             let (a, b, t) = (math::tanh(s, a), math::tanh(s, b), math::sigmoid(s, t));
             let towards = if HAS_GATE { s.sub(b, a) } else { b };
             [a, b, t, s.mul_add(t, towards, a)]
@@ -238,7 +242,7 @@ impl Layer {
         for ((heads, next), (&resting, &w_tau)) in rows.zip(self.resting.iter().zip(&self.w_tau)) {
             let (resting, rate) = (s.splat(resting), s.splat(w_tau.abs()));
             let spans = step.elapsed.unwrap_or(heads);
-            each(s, lanes, [heads, spans], [next], |[ff1, span], _| {
+            each!(s, lanes, [ff1 = heads, span = spans], [_old = next], {
                 let span = if step.elapsed.is_some() {
                     span
                 } else {

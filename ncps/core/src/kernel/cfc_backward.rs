@@ -76,12 +76,12 @@ impl Layer {
             None => record.copy_from_slice(&gradient[..len]),
             Some((_, first)) => {
                 let factors = &step.dropout[first * lanes..];
-                each(
+                each!(
                     s,
                     len,
-                    [gradient, factors],
-                    [&mut *record],
-                    |[g, factor], _| [s.mul(g, factor)],
+                    [g = gradient, factor = factors],
+                    [_old = &mut *record],
+                    [s.mul(g, factor)]
                 );
             }
         }
@@ -108,34 +108,39 @@ impl Layer {
         let (record1, rest) = records.split_at_mut(block);
         let (record2, gate_records) = rest.split_at_mut(block);
         let gate_start = if self.span.is_some() { 0 } else { block };
-        let inputs = [ff1, ff2, &gates[gate_start..], next];
-        let outputs = [record1, record2, &mut gate_records[gate_start..]];
-        each(s, block, inputs, outputs, |[a, b, t, g], _| {
-            let gt = s.mul(g, t);
-            let (ga, towards) = if HAS_GATE {
-                (s.sub(g, gt), s.sub(b, a))
-            } else {
-                (g, b)
-            };
-            [
-                s.mul(ga, s.neg_mul_add(a, a, one)),
-                s.mul(gt, s.neg_mul_add(b, b, one)),
-                s.mul(s.mul(g, towards), s.neg_mul_add(t, t, t)),
-            ]
-        });
+        let (opened, gate_record) = (&gates[gate_start..], &mut gate_records[gate_start..]);
+        let inputs = (ff1, ff2, opened, next);
+        each!(
+            s,
+            block,
+            [a = inputs.0, b = inputs.1, t = inputs.2, g = inputs.3],
+            [_r1 = record1, _r2 = record2, _r3 = gate_record],
+            {
+                let gt = s.mul(g, t);
+                let (ga, towards) = if HAS_GATE {
+                    (s.sub(g, gt), s.sub(b, a))
+                } else {
+                    (g, b)
+                };
+                [
+                    s.mul(ga, s.neg_mul_add(a, a, one)),
+                    s.mul(gt, s.neg_mul_add(b, b, one)),
+                    s.mul(s.mul(g, towards), s.neg_mul_add(t, t, t)),
+                ]
+            }
+        );
         if let (None, Some(elapsed)) = (self.span, step.elapsed) {
             let (slope_records, offset_records) = gate_records.split_at_mut(block);
             let rows = slope_records
                 .chunks_exact_mut(lanes)
                 .zip(offset_records.chunks_exact(lanes));
             for ((slope, offset), gate) in rows.zip(gates.chunks_exact(lanes)) {
-                let outputs = [slope, &mut *elapsed_gradient];
-                each(
+                each!(
                     s,
                     lanes,
-                    [offset, gate, elapsed],
-                    outputs,
-                    |[g, gate, span], [_, sum]| [s.mul(g, span), s.mul_add(g, gate, sum)],
+                    [g = offset, at = gate, span = elapsed],
+                    [_old = slope, sum = &mut *elapsed_gradient],
+                    [s.mul(g, span), s.mul_add(g, at, sum)]
                 );
             }
         }
@@ -158,18 +163,20 @@ impl Layer {
             let (resting, rate) = (s.splat(self.resting[u]), s.splat(self.w_tau[u].abs()));
             let (mut rate_sum, mut resting_sum) = (zero, zero);
             let row = u * lanes..(u + 1) * lanes;
-            let inputs = [
-                &heads[row.clone()],
-                &next[row.clone()],
-                step.elapsed.unwrap_or(heads),
-            ];
-            let outputs = [&mut records[row], &mut *elapsed_gradient];
-            each(
+            let spans = step.elapsed.unwrap_or(heads);
+            each!(
                 s,
                 lanes,
-                inputs,
-                outputs,
-                |[f, g, span], [_, elapsed_sum]| {
+                [
+                    f = &heads[row.clone()],
+                    g = &next[row.clone()],
+                    span = spans
+                ],
+                [
+                    _old = &mut records[row],
+                    elapsed_sum = &mut *elapsed_gradient
+                ],
+                {
                     let span = if has_spans { span } else { s.splat(step.span) };
                     let e = decay(s, f, rate, span);
                     // h' = A - A e f with e = exp(-elapsed (rate + |f|)).
@@ -185,7 +192,7 @@ impl Layer {
                         s.mul_add(g_faded, e, signed),
                         s.neg_mul_add(g_exponent, total, elapsed_sum),
                     ]
-                },
+                }
             );
             let line = u * super::buffer::LINE;
             for (sums, sum) in [

@@ -87,14 +87,27 @@ impl Lstm {
         let (og, rest) = rest.split_at_mut(block);
         let (old, squashed) = rest.split_at_mut(block);
         old.copy_from_slice(&memory[..block]);
-        let outputs = [i, ig, fg, og, squashed, next_memory, next_hidden];
-        each(s, block, [old], outputs, |[c], [i, ig, fg, og, ..]| {
-            let (a, b) = (math::tanh(s, i), math::sigmoid(s, ig));
-            let (f, o) = (math::sigmoid(s, fg), math::sigmoid(s, og));
-            let c = s.mul_add(c, f, s.mul(a, b));
-            let squash = math::tanh(s, c);
-            [a, b, f, o, squash, c, s.mul(squash, o)]
-        });
+        each!(
+            s,
+            block,
+            [c = old],
+            [
+                i = i,
+                ig = ig,
+                fg = fg,
+                og = og,
+                _t = squashed,
+                _c = next_memory,
+                _h = next_hidden
+            ],
+            {
+                let (a, b) = (math::tanh(s, i), math::sigmoid(s, ig));
+                let (f, o) = (math::sigmoid(s, fg), math::sigmoid(s, og));
+                let c = s.mul_add(c, f, s.mul(a, b));
+                let squash = math::tanh(s, c);
+                [a, b, f, o, squash, c, s.mul(squash, o)]
+            }
+        );
     }
 
     /// From the gradients of the new hidden state and memory to those of the old ones and the inputs.
@@ -115,17 +128,29 @@ impl Lstm {
         let one = s.splat(1.0);
         let rows = &tape[self.gate_row() * lanes..];
         let row = |k: usize| &rows[k * block..];
-        let inputs = [row(0), row(1), row(2), row(3), row(4), row(5), next_hidden];
         let (i_records, rest) = records.split_at_mut(block);
         let (ig_records, rest) = rest.split_at_mut(block);
         let (fg_records, og_records) = rest.split_at_mut(block);
-        let outputs = [i_records, ig_records, fg_records, og_records, memory];
-        each(
+        each!(
             s,
             block,
-            inputs,
-            outputs,
-            |[a, b, f, o, old, squash, g], [.., g_memory]| {
+            [
+                a = row(0),
+                b = row(1),
+                f = row(2),
+                o = row(3),
+                old = row(4),
+                squash = row(5),
+                g = next_hidden
+            ],
+            [
+                _i = i_records,
+                _ig = ig_records,
+                _fg = fg_records,
+                _og = og_records,
+                g_memory = memory
+            ],
+            {
                 let slope = s.mul(o, s.neg_mul_add(squash, squash, one));
                 let g_c = s.mul_add(g, slope, g_memory);
                 [
@@ -135,7 +160,7 @@ impl Lstm {
                     s.mul(s.mul(g, squash), s.neg_mul_add(o, o, o)),
                     s.mul(g_c, f),
                 ]
-            },
+            }
         );
         self.gates.backward(s, records, scratch, lanes);
         let inputs = (self.inputs - self.gates.skipped) * lanes;

@@ -210,14 +210,20 @@ impl Ltc {
             let scale = s.splat(self.output_scale[m]);
             let (mut scale_sum, mut shift_sum) = (s.load(lines), s.load(&lines[LINE..]));
             let (old, new) = (&carried[m * lanes..], &tape[new + m * lanes..]);
-            let inputs = [old, new, mask.unwrap_or(new)];
-            each(s, lanes, inputs, [row], |[old, new, real], [g]| {
-                let carried = s.select_eq(real, s.splat(0.0), old, new);
-                let v = if mask.is_some() { carried } else { new };
-                scale_sum = s.mul_add(g, v, scale_sum);
-                shift_sum = s.add(shift_sum, g);
-                [s.mul(g, scale)]
-            });
+            let reality = mask.unwrap_or(new);
+            each!(
+                s,
+                lanes,
+                [old = old, new = new, real = reality],
+                [g = row],
+                {
+                    let carried = s.select_eq(real, s.splat(0.0), old, new);
+                    let v = if mask.is_some() { carried } else { new };
+                    scale_sum = s.mul_add(g, v, scale_sum);
+                    shift_sum = s.add(shift_sum, g);
+                    [s.mul(g, scale)]
+                }
+            );
             s.store(lines, scale_sum);
             s.store(&mut lines[LINE..], shift_sum);
         }

@@ -282,12 +282,12 @@ impl Network {
             for m in 0..outputs {
                 let (scale, shift) = (s.splat(ltc.output_scale[m]), s.splat(ltc.output_shift[m]));
                 let row = m * lanes..(m + 1) * lanes;
-                each(
+                each!(
                     s,
                     lanes,
-                    [&hidden[row.clone()]],
-                    [&mut out[row]],
-                    |[v], _| [s.mul_add(v, scale, shift)],
+                    [v = &hidden[row.clone()]],
+                    [_old = &mut out[row]],
+                    [s.mul_add(v, scale, shift)]
                 );
             }
         } else {

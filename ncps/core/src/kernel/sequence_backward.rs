@@ -463,7 +463,7 @@ fn split<S: Simd>(s: S, mask: &[f32], gradient: &mut [f32], carried: &mut [f32])
         .chunks_exact_mut(lanes)
         .zip(carried.chunks_exact_mut(lanes))
     {
-        each(s, lanes, [mask], [gradient, carried], |[mask], [g, _]| {
+        each!(s, lanes, [mask = mask], [g = gradient, _old = carried], {
             [
                 s.select_eq(mask, zero, zero, g),
                 s.select_eq(mask, zero, g, zero),

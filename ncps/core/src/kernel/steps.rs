@@ -245,7 +245,7 @@ fn step_input<'a>(
 fn carry<S: Simd>(s: S, mask: &[f32], old: &[f32], new: &mut [f32]) {
     let lanes = mask.len();
     for (old, new) in old.chunks_exact(lanes).zip(new.chunks_exact_mut(lanes)) {
-        each(s, lanes, [mask, old], [new], |[mask, old], [new]| {
+        each!(s, lanes, [mask = mask, old = old], [new = new], {
             [s.select_eq(mask, s.splat(0.0), old, new)]
         });
     }

@@ -99,10 +99,10 @@ fn norm<S: Simd>(s: S, values: &[f32]) -> f32 {
     for chunk in values.chunks(NORM_CHUNK) {
         let whole = chunk.len() / S::LANES * S::LANES;
         let mut sum = s.splat(0.0);
-        each(s, whole, [chunk], [], |[x], []| {
+        for x in chunk[..whole].chunks_exact(S::LANES) {
+            let x = s.load(x);
             sum = s.mul_add(x, x, sum);
-            []
-        });
+        }
         total += f64::from(s.sum(sum));
         total += chunk[whole..].iter().map(|x| f64::from(x * x)).sum::<f64>();
     }
@@ -186,35 +186,34 @@ impl Update<'_> {
     /// The first `len` values, whole vectors; chooses the form once.
     #[inline(always)]
     fn vectors<S: Simd>(self, s: S, len: usize, scale: f32) {
-        let one_decay = if self.decay.len() == 1 {
-            self.decay[0]
-        } else {
-            0.0
-        };
+        let (parameters, gradients) = (self.parameters, self.gradients);
         let decays = if self.decay.len() > 1 {
             self.decay
         } else {
-            self.parameters
+            parameters
         };
-        let has_decays = self.decay.len() > 1;
-        let has_floor = !self.floor.is_empty();
-        let floor = if has_floor {
-            self.floor
+        let floors = if self.floor.is_empty() {
+            parameters
         } else {
-            self.parameters
+            self.floor
         };
         let limit = self.clip.value.unwrap_or(f32::INFINITY);
-        let [rate, corrected, root] = self.scalars.map(|x| s.splat(x));
-        let [old1, old2] = self.slots;
-        let [new1, new2] = self.new_slots;
         let common = Common {
             scale: s.splat(scale),
             limit: s.splat(limit),
             low: s.splat(-limit),
+            decay: s.splat(if self.decay.len() == 1 {
+                self.decay[0]
+            } else {
+                0.0
+            }),
+            has_decays: self.decay.len() > 1,
+            has_floor: !self.floor.is_empty(),
         };
-        let decay_of = |d: S::V| if has_decays { d } else { s.splat(one_decay) };
-        let bounded = |p: S::V, low: S::V| if has_floor { s.max(low, p) } else { p };
-        let inputs = [self.parameters, self.gradients, decays, floor];
+        let [rate, corrected, root] = self.scalars.map(|x| s.splat(x));
+        let [old1, old2] = self.slots;
+        let [new1, new2] = self.new_slots;
+        let new_parameters = self.new_parameters;
         match self.rule {
             Rule::Adam {
                 beta1,
@@ -224,25 +223,32 @@ impl Update<'_> {
             } => {
                 let (b1, b2, epsilon) = (s.splat(beta1), s.splat(beta2), s.splat(epsilon));
                 let (c1, c2) = (s.splat(1.0 - beta1), s.splat(1.0 - beta2));
-                let inputs = [inputs[0], inputs[1], inputs[2], inputs[3], old1, old2];
-                each(
+                each!(
                     s,
                     len,
-                    inputs,
-                    [self.new_parameters, new1, new2],
-                    |[p, g, d, low, m, v], _| {
-                        let d = decay_of(d);
+                    [
+                        p = parameters,
+                        g = gradients,
+                        d = decays,
+                        low = floors,
+                        m = old1,
+                        v = old2
+                    ],
+                    [_p = new_parameters, _m = new1, _v = new2],
+                    {
+                        let d = common.decay(d);
                         let g = common.gradient(s, g);
-                        let (g, p) = match is_decoupled {
-                            true => (g, s.neg_mul_add(s.mul(d, rate), p, p)),
-                            false => (s.mul_add(d, p, g), p),
+                        let (g, p) = if is_decoupled {
+                            (g, s.neg_mul_add(s.mul(d, rate), p, p))
+                        } else {
+                            (s.mul_add(d, p, g), p)
                         };
                         let m = s.mul_add(b1, m, s.mul(c1, g));
                         let v = s.mul_add(b2, v, s.mul(c2, s.mul(g, g)));
                         let below = s.mul_add(s.sqrt(v), root, epsilon);
                         let p = s.neg_mul_add(s.div(m, below), corrected, p);
-                        [bounded(p, low), m, v]
-                    },
+                        [common.bounded(s, p, low), m, v]
+                    }
                 );
             }
             Rule::Sgd {
@@ -250,34 +256,41 @@ impl Update<'_> {
                 is_nesterov,
             } if momentum > 0.0 => {
                 let momentum = s.splat(momentum);
-                let inputs = [inputs[0], inputs[1], inputs[2], inputs[3], old1];
-                each(
+                each!(
                     s,
                     len,
-                    inputs,
-                    [self.new_parameters, new1],
-                    |[p, g, d, low, b], _| {
-                        let g = s.mul_add(decay_of(d), p, common.gradient(s, g));
+                    [
+                        p = parameters,
+                        g = gradients,
+                        d = decays,
+                        low = floors,
+                        b = old1
+                    ],
+                    [_p = new_parameters, _b = new1],
+                    {
+                        let g = s.mul_add(common.decay(d), p, common.gradient(s, g));
                         let b = s.mul_add(momentum, b, g);
                         let direction = if is_nesterov {
                             s.mul_add(momentum, b, g)
                         } else {
                             b
                         };
-                        [bounded(s.neg_mul_add(direction, rate, p), low), b]
-                    },
+                        [common.bounded(s, s.neg_mul_add(direction, rate, p), low), b]
+                    }
                 );
             }
-            Rule::Sgd { .. } => each(
-                s,
-                len,
-                inputs,
-                [self.new_parameters],
-                |[p, g, d, low], _| {
-                    let g = s.mul_add(decay_of(d), p, common.gradient(s, g));
-                    [bounded(s.neg_mul_add(g, rate, p), low)]
-                },
-            ),
+            Rule::Sgd { .. } => {
+                each!(
+                    s,
+                    len,
+                    [p = parameters, g = gradients, d = decays, low = floors],
+                    [_p = new_parameters],
+                    {
+                        let g = s.mul_add(common.decay(d), p, common.gradient(s, g));
+                        [common.bounded(s, s.neg_mul_add(g, rate, p), low)]
+                    }
+                );
+            }
             Rule::RmsProp {
                 alpha,
                 epsilon,
@@ -286,21 +299,27 @@ impl Update<'_> {
                 let has_momentum = momentum > 0.0;
                 let (a, c) = (s.splat(alpha), s.splat(1.0 - alpha));
                 let (epsilon, momentum) = (s.splat(epsilon), s.splat(momentum));
-                // Without momentum the second vector is a stand-in that is read and written back by nobody.
+                // Without momentum the second vector is a stand-in that nobody reads.
                 let mut spare = super::buffer::Buffer::take(if has_momentum { 0 } else { len });
                 let (old2, new2) = if has_momentum {
                     (old2, new2)
                 } else {
                     (old1, &mut spare[..])
                 };
-                let inputs = [inputs[0], inputs[1], inputs[2], inputs[3], old1, old2];
-                each(
+                each!(
                     s,
                     len,
-                    inputs,
-                    [self.new_parameters, new1, new2],
-                    |[p, g, d, low, v, b], _| {
-                        let g = s.mul_add(decay_of(d), p, common.gradient(s, g));
+                    [
+                        p = parameters,
+                        g = gradients,
+                        d = decays,
+                        low = floors,
+                        v = old1,
+                        b = old2
+                    ],
+                    [_p = new_parameters, _v = new1, _b = new2],
+                    {
+                        let g = s.mul_add(common.decay(d), p, common.gradient(s, g));
                         let v = s.mul_add(a, v, s.mul(c, s.mul(g, g)));
                         let u = s.div(g, s.add(s.sqrt(v), epsilon));
                         let u = if has_momentum {
@@ -308,47 +327,66 @@ impl Update<'_> {
                         } else {
                             u
                         };
-                        [bounded(s.neg_mul_add(u, rate, p), low), v, u]
-                    },
+                        [common.bounded(s, s.neg_mul_add(u, rate, p), low), v, u]
+                    }
                 );
             }
             Rule::Lion { beta1, beta2 } => {
                 let (b1, b2, one, zero) =
                     (s.splat(beta1), s.splat(beta2), s.splat(1.0), s.splat(0.0));
                 let (c1, c2) = (s.splat(1.0 - beta1), s.splat(1.0 - beta2));
-                let inputs = [inputs[0], inputs[1], inputs[2], inputs[3], old1];
-                each(
+                each!(
                     s,
                     len,
-                    inputs,
-                    [self.new_parameters, new1],
-                    |[p, g, d, low, m], _| {
+                    [
+                        p = parameters,
+                        g = gradients,
+                        d = decays,
+                        low = floors,
+                        m = old1
+                    ],
+                    [_p = new_parameters, _m = new1],
+                    {
                         let g = common.gradient(s, g);
                         let blend = s.mul_add(b1, m, s.mul(c1, g));
                         // 0 at 0, and NaN where the blend is.
                         let sign = s.select_eq(blend, zero, zero, s.copysign(one, blend));
                         let sign = s.select_eq(blend, blend, sign, blend);
-                        let p = s.neg_mul_add(s.mul(decay_of(d), rate), p, p);
+                        let p = s.neg_mul_add(s.mul(common.decay(d), rate), p, p);
                         let p = s.neg_mul_add(sign, rate, p);
-                        [bounded(p, low), s.mul_add(b2, m, s.mul(c2, g))]
-                    },
+                        [common.bounded(s, p, low), s.mul_add(b2, m, s.mul(c2, g))]
+                    }
                 );
             }
         }
     }
 }
 
-/// What every rule does to a gradient first.
+/// What every rule does first to a gradient, and last to a parameter.
 #[derive(Clone, Copy)]
 struct Common<V> {
     scale: V,
     limit: V,
     low: V,
+    /// Where one decay holds for all.
+    decay: V,
+    has_decays: bool,
+    has_floor: bool,
 }
 
 impl<V: Copy> Common<V> {
     #[inline(always)]
     fn gradient<S: Simd<V = V>>(&self, s: S, g: V) -> V {
         s.max(self.low, s.min(self.limit, s.mul(g, self.scale)))
+    }
+
+    #[inline(always)]
+    fn decay(&self, own: V) -> V {
+        if self.has_decays { own } else { self.decay }
+    }
+
+    #[inline(always)]
+    fn bounded<S: Simd<V = V>>(&self, s: S, p: V, floor: V) -> V {
+        if self.has_floor { s.max(floor, p) } else { p }
     }
 }

@@ -8,6 +8,7 @@ use mlx_rs::{Array, Dtype, ops};
 use super::Model;
 use super::config::TrainConfig;
 use crate::checkpoint::Tensor;
+use crate::kernel;
 use crate::{Error, Result};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +95,14 @@ impl Layout {
 
     /// Cuts the vector into the parameters.
     pub(super) fn split(&self, flat: &Array) -> Result<Vec<Array>, Exception> {
+        let shapes: Vec<Vec<i32>> = self
+            .entries
+            .iter()
+            .map(|entry| entry.shape.clone())
+            .collect();
+        if let Some(parts) = kernel::split(flat, &shapes)? {
+            return Ok(parts);
+        }
         let cuts: Vec<i32> = self.entries[1..]
             .iter()
             .map(|entry| entry.start as i32)
@@ -119,6 +128,9 @@ impl Layout {
 
     /// Joins gradients to one vector.
     pub(super) fn join(gradients: &[Array]) -> Result<Array, Exception> {
+        if let Some(flat) = kernel::join(gradients)? {
+            return Ok(flat);
+        }
         let flat: Result<Vec<Array>, _> = gradients.iter().map(|g| g.reshape(&[-1])).collect();
         ops::concatenate(&flat?, 0)
     }

@@ -1,11 +1,13 @@
 //! Kernels as MLX ops.
 
 mod ffi;
+mod flat;
 mod run;
 mod sequence;
 mod update;
 
 pub(crate) use ffi::is_cpu as runs_on;
+pub(crate) use flat::{join, split};
 pub use sequence::{
     CallSpans, RecordReport, SequenceArrays, SequenceCall, SequenceOp, set_record_limit,
 };

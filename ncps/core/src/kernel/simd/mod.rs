@@ -16,7 +16,7 @@ mod portable;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-pub(crate) use each::{add, each};
+pub(crate) use each::{add, checked, checked_mut, each, pointers, width};
 pub(crate) use portable::Portable;
 
 /// A computation that is compiled once per instruction set.
