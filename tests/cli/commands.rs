@@ -241,3 +241,16 @@ fn messages_are_coloured_only_where_wanted() {
         .unwrap();
     assert!(!String::from_utf8_lossy(&output.stderr).contains('\u{1b}'));
 }
+
+#[test]
+fn a_wrong_choice_of_libmlx_is_an_error_everywhere_but_in_doctor() {
+    let here = Workplace::new();
+    for (command, code) in [("devices", 2), ("doctor", 0)] {
+        let mut chosen = here.command(&[command]);
+        chosen.env("NCPS_MLX_LIBRARY", "nonsense");
+        let output = chosen.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{command}: {told}");
+        assert!(told.contains("NCPS_MLX_LIBRARY=nonsense"), "{told}");
+    }
+}

@@ -235,7 +235,7 @@ fn compiler(facts: &Facts) -> Check {
 fn blas() -> Check {
     let settings = mlx_sys::blas::settings();
     let found = if settings.is_reference {
-        "the reference BLAS of MLX's wheel, 30 times slower; unset NCPS_BLAS, or build with --release"
+        "the reference BLAS of MLX's wheel, which is slow; unset NCPS_BLAS, or build with --release"
             .to_owned()
     } else {
         format!("gemm, up to {} threads", settings.threads)

@@ -100,7 +100,9 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let common = arguments.common;
     let output = Output::new(common.json, common.quiet, common.color);
     logging::start(common.verbose);
-    let code = match dispatch(arguments.command, &output) {
+    let result = choose_library(&arguments.command, &output)
+        .and_then(|()| dispatch(arguments.command, &output));
+    let code = match result {
         Ok(()) => exit::OK,
         Err(error) => {
             let code = exit::code(&error);
@@ -121,6 +123,21 @@ fn usage(error: &clap::Error) -> ExitCode {
     } else {
         exit::OK
     })
+}
+
+/// Starts the program again with the libmlx that `NCPS_MLX_LIBRARY` names, unless it is loaded already.
+///
+/// `doctor` goes on without it, since it is there to say and fetch what is missing.
+fn choose_library(command: &Command, output: &Output) -> anyhow::Result<()> {
+    let Err(error) = mlx_sys::select::apply() else {
+        return Ok(());
+    };
+    let error = anyhow::Error::from(exit::UsageError::new(error.to_string()));
+    if matches!(command, Command::Doctor(_)) {
+        output.error(&error);
+        return Ok(());
+    }
+    Err(error)
 }
 
 fn dispatch(command: Command, output: &Output) -> anyhow::Result<()> {
