@@ -1,6 +1,7 @@
 // One MLX primitive for all ops whose arithmetic is done in Rust. It only moves pointers: what the inputs mean, what is
 // computed and how an op is differentiated is known to the plan behind `handle` and the functions in `Table`.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -38,6 +39,8 @@ struct NcpsTable {
   // A plan for the gradients of the inputs `wanted` and its table, or null if there is no derivative.
   void* (*differentiate)(const void* plan, const int32_t* wanted, size_t count, const NcpsTable** table);
   void (*release)(const void* plan);
+  // The saved output's memory, `size` values that were zero at first, is about to be freed.
+  void (*forget)(const float* saved, size_t size);
 };
 
 struct NcpsShape {
@@ -73,8 +76,18 @@ class RustOp : public mx::Primitive {
       : mx::Primitive(stream), plan_(std::move(plan)), table_(table), saved_(saved) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
-    for (auto& output : outputs) {
-      output.set_data(mx::allocator::malloc(output.nbytes()));
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      auto buffer = mx::allocator::malloc(outputs[i].nbytes());
+      if (static_cast<int32_t>(i) != saved_) {
+        outputs[i].set_data(buffer);
+        continue;
+      }
+      size_t size = outputs[i].size();
+      std::fill_n(static_cast<float*>(buffer.raw_ptr()), size, 0.0f);
+      outputs[i].set_data(buffer, [forget = table_->forget, size](mx::allocator::Buffer freed) {
+        forget(static_cast<const float*>(freed.raw_ptr()), size);
+        mx::allocator::free(freed);
+      });
     }
     std::vector<Layout> in;
     std::vector<Layout> out;

@@ -7,6 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use mlx_rs::error::Exception;
 use mlx_rs::{Array, Stream};
 
+use super::records;
+
 /// An array as C++ hands it over.
 #[repr(C)]
 #[derive(Debug)]
@@ -46,6 +48,7 @@ struct Table {
     run: Run,
     differentiate: Differentiate,
     release: extern "C" fn(*const c_void),
+    forget: extern "C" fn(*const f32, usize),
 }
 
 unsafe extern "C" {
@@ -111,6 +114,7 @@ impl<O: Op> TableOf<O> {
         run: run::<O>,
         differentiate: differentiate::<O>,
         release: release::<O>,
+        forget,
     };
 }
 
@@ -123,6 +127,13 @@ unsafe fn plan<'a, O: Op>(plan: *const c_void) -> &'a O {
 extern "C" fn release<O: Op>(plan: *const c_void) {
     // SAFETY: C++ calls this once, for a pointer that `Box::into_raw` gave it.
     drop(unsafe { Box::from_raw(plan.cast_mut().cast::<O>()) });
+}
+
+extern "C" fn forget(saved: *const f32, size: usize) {
+    // SAFETY: C++ passes the memory of a saved output, written or still zero, before it is freed.
+    let token = unsafe { raw_slice(saved, size) };
+    // A panic must not cross into C++; nothing here is left half done.
+    let _ = catch_unwind(|| records::release(token));
 }
 
 extern "C" fn differentiate<O: Op>(
@@ -252,7 +263,7 @@ pub(crate) fn is_cpu(stream: &Stream) -> bool {
     unsafe { ncps_stream_is_cpu(stream.as_ptr()) }
 }
 
-/// Adds the op to the graph; `saved` is the index of an output that only its derivative reads.
+/// Adds the op to the graph; `saved` is the index of an output that only its derivative reads, a token of [`records`].
 pub(crate) fn apply<O: Op>(
     op: O,
     inputs: &[&Array],

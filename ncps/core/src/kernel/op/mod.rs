@@ -2,6 +2,7 @@
 
 mod ffi;
 mod flat;
+mod records;
 mod run;
 mod sequence;
 mod update;

@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::sync::Arc;
 
 use super::ffi::{Never, Op, Tensor};
+use super::records;
 use crate::kernel::sequence::{Inputs, Keep, Outputs, Plan, Spans};
 use crate::kernel::sequence_backward::{Cotangents, Gradients};
 
@@ -56,6 +57,8 @@ impl Layout {
 pub(super) struct Forward {
     pub(super) plan: Arc<Plan>,
     pub(super) layout: Layout,
+    /// Length of the record that is kept.
+    pub(super) saved_len: usize,
 }
 
 impl Op for Forward {
@@ -74,7 +77,9 @@ impl Op for Forward {
             }
         };
         let (y, hidden, memory) = (next(true), next(true), next(plan.spec.has_memory));
-        let saved = next(plan.keep != Keep::Nothing);
+        let token = next(self.saved_len > 0);
+        let mut record = records::take(self.saved_len);
+        let saved = &mut record[..];
         plan.forward(
             given.inputs(),
             Outputs {
@@ -84,6 +89,9 @@ impl Op for Forward {
                 saved,
             },
         );
+        if self.saved_len > 0 {
+            records::keep(record, token);
+        }
         Ok(())
     }
 
@@ -139,7 +147,9 @@ impl Op for Backward {
             None
         };
         let cotangents = Cotangents { y, hidden, memory };
-        let saved: &[f32] = saved.map_or(&[], |tensor| &tensor.values);
+        // Without its record the sequence is run forward again.
+        let record = saved.and_then(|token| records::find(&token.values));
+        let saved: &[f32] = record.as_deref().map_or(&[], Vec::as_slice);
         self.gradients(given.inputs(), saved, cotangents, outputs);
         Ok(())
     }

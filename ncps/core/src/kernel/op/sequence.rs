@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use mlx_rs::{Array, Dtype, Stream};
 
 use super::ffi::{apply, is_cpu};
+use super::records::TOKEN;
 use super::run::{Forward, Layout};
 use crate::array::{During, dim};
 use crate::error::{Error, Result};
@@ -259,10 +260,11 @@ impl SequenceOp {
         shapes.extend(self.spec.has_memory.then(|| vec![batch, units]));
         let saved_len = plan.saved_len(self.tape_rows(plan.span));
         let saved = (saved_len > 0).then_some(shapes.len());
-        shapes.extend(saved.map(|_| vec![dim(saved_len)]));
+        shapes.extend(saved.map(|_| vec![dim(TOKEN)]));
         let op = Forward {
             plan: Arc::new(plan),
             layout,
+            saved_len,
         };
         let arrays = apply(op, &inputs, &shapes, saved, stream).during(LAYER)?;
         let dtype = call.x.dtype();
