@@ -19,6 +19,8 @@ fn main() {
     build.file("src/kernel/primitive.cpp");
     if let Err(error) = build.try_compile("ncps_kernel") {
         println!("cargo::error=the fused ops' C++ file could not be compiled: {error}");
-        println!("cargo::error=a C++20 compiler is needed (g++ 11, clang 14 or newer); name it in the variable CXX");
+        println!(
+            "cargo::error=a C++20 compiler is needed (g++ 11, clang 14 or newer); name it in the variable CXX"
+        );
     }
 }

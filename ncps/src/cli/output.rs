@@ -172,7 +172,11 @@ pub(crate) fn short(number: f64) -> String {
     if size != 0.0 && !(1e-4..1e7).contains(&size) {
         return format!("{number:.3e}");
     }
-    let magnitude = if size > 0.0 { size.log10().floor() as i32 } else { 0 };
+    let magnitude = if size > 0.0 {
+        size.log10().floor() as i32
+    } else {
+        0
+    };
     let text = format!("{number:.*}", (3 - magnitude).max(0) as usize);
     if text.contains('.') {
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
