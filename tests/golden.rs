@@ -103,22 +103,22 @@ fn tensors(folder: &Path, case: &Value) -> HashMap<String, Array> {
 /// A layer of either kind.
 #[derive(Clone)]
 enum Layer {
-    Cfc(Cfc),
-    Ltc(Ltc),
+    Cfc(Box<Cfc>),
+    Ltc(Box<Ltc>),
 }
 
 impl Layer {
     fn as_sequence(&self) -> &dyn SequenceLayer {
         match self {
-            Self::Cfc(layer) => layer,
-            Self::Ltc(layer) => layer,
+            Self::Cfc(layer) => layer.as_ref(),
+            Self::Ltc(layer) => layer.as_ref(),
         }
     }
 
     fn parameters_mut(&mut self) -> &mut dyn ModuleParameters {
         match self {
-            Self::Cfc(layer) => layer,
-            Self::Ltc(layer) => layer,
+            Self::Cfc(layer) => layer.as_mut(),
+            Self::Ltc(layer) => layer.as_mut(),
         }
     }
 
@@ -155,8 +155,8 @@ impl Layer {
 fn build(case: &Value) -> Layer {
     let constructor = case["constructor"].as_object().unwrap();
     match case["class"].as_str().unwrap() {
-        "ncps.torch.CfC" => Layer::Cfc(cfc(constructor).build(0).unwrap()),
-        "ncps.torch.LTC" => Layer::Ltc(ltc(constructor).build(0).unwrap()),
+        "ncps.torch.CfC" => Layer::Cfc(Box::new(cfc(constructor).build(0).unwrap())),
+        "ncps.torch.LTC" => Layer::Ltc(Box::new(ltc(constructor).build(0).unwrap())),
         other => panic!("class {other} is not known"),
     }
 }
