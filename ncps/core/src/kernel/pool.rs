@@ -87,6 +87,17 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
+    fn two_jobs_run_at_the_same_time() {
+        set_threads(2);
+        // Each job waits for the other: one after the other they would never end.
+        let meeting = std::sync::Barrier::new(2);
+        for_each(vec![1, 2], |_| {
+            meeting.wait();
+        });
+        set_threads(0);
+    }
+
+    #[test]
     fn every_job_runs_once_on_any_number_of_threads() {
         for threads in [1, 3, 2] {
             set_threads(threads);
