@@ -31,6 +31,7 @@ mod buffer;
 mod cfc;
 mod cfc_backward;
 mod dense;
+pub mod graph;
 mod lstm;
 mod ltc;
 mod ltc_backward;

@@ -49,7 +49,7 @@ impl<M: Model + 'static> Trainer<M> {
         Ok(is_done)
     }
 
-    fn check_batch(&mut self, batch: &Batch) -> Result<()> {
+    pub(super) fn check_batch(&mut self, batch: &Batch) -> Result<()> {
         let found = Signature::of(batch)?;
         match &self.signature {
             Some(signature) => signature.check(&found),
@@ -147,7 +147,7 @@ impl<M: Model + 'static> Trainer<M> {
     }
 
     /// Parameters, slots, scalars and constants, in the order of the functions.
-    fn state_arguments(&self, rate: f64) -> Vec<Array> {
+    pub(super) fn state_arguments(&self, rate: f64) -> Vec<Array> {
         let optimizer = &self.shared.config.optimizer;
         let scalars = optimizer.scalars(rate, self.progress.updates + 1);
         let mut arguments = vec![self.arrays.parameters.clone()];
@@ -158,7 +158,7 @@ impl<M: Model + 'static> Trainer<M> {
     }
 
     /// Keeps (parameters, slots) of (norm, parameters, slots) and gives the norm.
-    fn take_state(&mut self, outputs: &[Array]) -> Result<Array> {
+    pub(super) fn take_state(&mut self, outputs: &[Array]) -> Result<Array> {
         let [norm, parameters, slots @ ..] = outputs else {
             return Err(lift("the update lost its outputs".into()));
         };
@@ -168,7 +168,7 @@ impl<M: Model + 'static> Trainer<M> {
     }
 
     /// A key from (seed, step) alone: there is no hidden random state to save.
-    fn key(&self) -> Array {
+    pub(super) fn key(&self) -> Array {
         let mixed = mix(self.seed ^ mix(self.progress.step));
         Array::from_slice(&[(mixed >> 32) as u32, mixed as u32], &[2])
     }

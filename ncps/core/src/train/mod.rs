@@ -62,6 +62,7 @@ pub mod optimizer;
 pub mod progress;
 mod resume;
 pub mod schedule;
+mod stages;
 mod step;
 mod trainer;
 
@@ -89,6 +90,7 @@ pub use optimizer::OptimizerConfig;
 pub use progress::Best;
 pub use resume::Resumed;
 pub use schedule::Schedule;
+pub use stages::StepStages;
 pub use trainer::{Outcome, Summary, Trainer};
 
 use crate::Result;

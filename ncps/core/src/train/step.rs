@@ -150,10 +150,10 @@ impl Functions {
 }
 
 /// Gradients of a batch: of the summed loss, with the sums themselves.
-struct Gradients {
-    loss: Array,
-    weight: Array,
-    flat: Array,
+pub(super) struct Gradients {
+    pub(super) loss: Array,
+    pub(super) weight: Array,
+    pub(super) flat: Array,
 }
 
 impl<M: Model> Shared<M> {
@@ -250,7 +250,7 @@ impl<M: Model> Shared<M> {
         Ok(predictions)
     }
 
-    fn gradients(
+    pub(super) fn gradients(
         &self,
         parameters: &Array,
         frozen: &[Array],
@@ -277,7 +277,7 @@ impl<M: Model> Shared<M> {
     }
 
     /// Gives (norm, parameters, slots).
-    fn update(&self, state: &State, summed: &Array, weight: &Array) -> Mlx<Vec<Array>> {
+    pub(super) fn update(&self, state: &State, summed: &Array, weight: &Array) -> Mlx<Vec<Array>> {
         let fused = Update {
             parameters: &state.parameters,
             gradients: summed,
@@ -325,12 +325,12 @@ impl<M: Model> Shared<M> {
 }
 
 /// What an update carries from step to step.
-struct State {
-    parameters: Array,
-    slots: Vec<Array>,
-    scalars: Vec<Array>,
-    decay: Option<Array>,
-    floor: Option<Array>,
+pub(super) struct State {
+    pub(super) parameters: Array,
+    pub(super) slots: Vec<Array>,
+    pub(super) scalars: Vec<Array>,
+    pub(super) decay: Option<Array>,
+    pub(super) floor: Option<Array>,
 }
 
 fn lift<T>(result: Mlx<T>) -> Result<T> {
