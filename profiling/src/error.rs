@@ -25,6 +25,14 @@ pub enum Error {
         /// What is wrong with it.
         detail: String,
     },
+    /// A file is not a profile report of this version.
+    #[error("{}: {detail}", path.display())]
+    ProfileReport {
+        /// File that was read.
+        path: PathBuf,
+        /// What is wrong with it and what was expected.
+        detail: String,
+    },
     /// A figure was asked for without any finite value to show.
     #[error("nothing to draw in the {figure} figure: {missing}")]
     NothingToDraw {

@@ -11,10 +11,12 @@ mod error;
 pub mod memory;
 pub mod plot;
 pub mod probe;
+pub mod profile;
 mod reading;
 pub mod report;
 pub mod runner;
 pub mod table;
 
 pub use error::{Error, Result};
+pub use profile::Profiler;
 pub use reading::{Quality, Reading, Reason, Scope, Unit};

@@ -55,6 +55,7 @@ figure{margin:1.5rem 0}figure svg{width:100%;height:auto}figcaption{color:#5f6b7
 pre{background:#f6f8fa;padding:1rem;overflow-x:auto;border-radius:6px}\
 .note{background:#fff7e6;border-left:4px solid #e08214;padding:.4rem .8rem;margin:.5rem 0}\
 .wide{overflow-x:auto}\
+td.bar{width:40%}td.bar div{background:#2166ac;height:.9rem;border-radius:2px}\
 ";
 
 impl RunReport {
@@ -68,17 +69,7 @@ impl RunReport {
     /// ```
     #[must_use]
     pub fn to_html(&self) -> String {
-        let title = escaped(&self.title);
-        let mut html = String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n");
-        html += "<meta charset=\"utf-8\">\n";
-        html += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
-        // An empty icon keeps browsers from asking a server for one.
-        html += "<link rel=\"icon\" href=\"data:,\">\n";
-        html += &format!("<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n");
-        html += &format!(
-            "<h1>{title}</h1>\n<p class=\"sub\">{}</p>\n",
-            escaped(&self.subtitle)
-        );
+        let mut html = String::new();
         for note in &self.notes {
             html += &format!("<p class=\"note\">{}</p>\n", escaped(note));
         }
@@ -91,13 +82,13 @@ impl RunReport {
                 figure.svg.trim()
             );
         }
-        html += &readings_html(&self.readings);
+        html += &readings_html("Measurements", &self.readings);
         html += &missing_html(&self.readings);
         if !self.config.is_empty() {
             let config = escaped(&self.config);
             html += &section("Configuration", &format!("<pre>{config}</pre>\n"));
         }
-        html + "</body>\n</html>\n"
+        document(&self.title, &self.subtitle, &html)
     }
 
     fn summary_html(&self) -> String {
@@ -140,6 +131,22 @@ impl MetricTable {
     }
 }
 
+/// A whole document around its content, which is taken as it is.
+pub(crate) fn document(title: &str, subtitle: &str, body: &str) -> String {
+    let title = escaped(title);
+    let mut html = String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n");
+    html += "<meta charset=\"utf-8\">\n";
+    html += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
+    // An empty icon keeps browsers from asking a server for one.
+    html += "<link rel=\"icon\" href=\"data:,\">\n";
+    html += &format!("<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n");
+    html += &format!(
+        "<h1>{title}</h1>\n<p class=\"sub\">{}</p>\n",
+        escaped(subtitle)
+    );
+    html + body + "</body>\n</html>\n"
+}
+
 fn figure(value: f64) -> String {
     let size = value.abs();
     if size > 0.0 && !(1e-3..1e6).contains(&size) {
@@ -149,7 +156,7 @@ fn figure(value: f64) -> String {
     }
 }
 
-fn head(text: &str, class: &str) -> String {
+pub(crate) fn head(text: &str, class: &str) -> String {
     let class = if class.is_empty() {
         String::new()
     } else {
@@ -158,7 +165,7 @@ fn head(text: &str, class: &str) -> String {
     format!("<th scope=\"col\"{class}>{}</th>", escaped(text))
 }
 
-fn table(heads: &str, rows: &str) -> String {
+pub(crate) fn table(heads: &str, rows: &str) -> String {
     let heads = if heads.is_empty() {
         String::new()
     } else {
@@ -167,12 +174,12 @@ fn table(heads: &str, rows: &str) -> String {
     format!("<div class=\"wide\"><table>\n{heads}<tbody>\n{rows}</tbody>\n</table></div>\n")
 }
 
-fn section(title: &str, content: &str) -> String {
+pub(crate) fn section(title: &str, content: &str) -> String {
     format!("<section>\n<h2>{title}</h2>\n{content}</section>\n")
 }
 
 /// Values with everything that is needed to judge them.
-fn readings_html(readings: &[(String, Reading)]) -> String {
+pub(crate) fn readings_html(title: &str, readings: &[(String, Reading)]) -> String {
     let row = |(name, reading): &(String, Reading)| {
         let Reading::Available {
             window,
@@ -212,10 +219,10 @@ fn readings_html(readings: &[(String, Reading)]) -> String {
         .map(|h| head(h, ""))
         .collect();
     let heads = format!("{}{}{plain}", head("", ""), head("value", "n"));
-    section("Measurements", &table(&heads, &rows))
+    section(title, &table(&heads, &rows))
 }
 
-fn missing_html(readings: &[(String, Reading)]) -> String {
+pub(crate) fn missing_html(readings: &[(String, Reading)]) -> String {
     let row = |(name, reading): &(String, Reading)| {
         let Reading::Unavailable {
             detail,

@@ -67,6 +67,11 @@ impl Axis {
         })
     }
 
+    /// Values at the lower and the upper end.
+    pub(super) fn bounds(&self) -> (f64, f64) {
+        (self.min, self.max)
+    }
+
     pub(super) fn is_log(&self) -> bool {
         self.log
     }

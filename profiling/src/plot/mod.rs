@@ -1,18 +1,26 @@
-//! Figures of a run: learning curves, the wiring, predictions; as SVG and as PNG from one drawing.
+//! Figures: learning curves, the wiring, predictions, roofline, histogram, timeline, tuning; as SVG and as PNG from one drawing.
 //!
 //! A figure is plain data. [`Figure::scene`] lays it out as shapes; both formats draw these shapes.
 
 mod axis;
 mod font;
+mod histogram;
 mod learning;
 mod predictions;
 pub(crate) mod render;
+mod roofline;
 mod routes;
 pub mod scene;
+mod timeline;
+mod tuning;
 mod wiring;
 
+pub use histogram::Histogram;
 pub use learning::LearningCurves;
 pub use predictions::{PredictionPanel, Predictions};
+pub use roofline::RooflinePlot;
+pub use timeline::Timeline;
+pub use tuning::TuningCurve;
 pub use wiring::{Edge, Node, NodeKind, WiringGraph};
 
 use crate::Result;

@@ -123,7 +123,11 @@ mod tests {
         assert_eq!(whole.step(), staged.step());
         whole.synchronise().unwrap();
         staged.synchronise().unwrap();
-        let pairs = whole.model().values().into_iter().zip(staged.model().values());
+        let pairs = whole
+            .model()
+            .values()
+            .into_iter()
+            .zip(staged.model().values());
         for (one, other) in pairs {
             assert!((one - other).abs() < 1e-6, "{one} {other}");
         }
