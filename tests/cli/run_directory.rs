@@ -102,13 +102,14 @@ fn metrics_have_a_row_per_log_step_and_split() {
     let text = here.read("runs/tiny/metrics.csv");
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!(
-        lines[0][..6],
+        lines[0][..7],
         [
             "step",
             "epoch",
             "split",
             "learning_rate",
             "gradient_norm",
+            "update_ratio",
             "loss"
         ]
     );

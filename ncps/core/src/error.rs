@@ -158,7 +158,7 @@ pub enum Error {
     },
     /// Training left the finite numbers.
     #[error(
-        "train: the {quantity} became {value} at step {step} (epoch {epoch}); {}; {advice}",
+        "train: the {quantity} became {value} at step {step} (epoch {epoch}): {origin}; {}; {advice}",
         match last_checkpoint {
             Some(path) => format!("the last good checkpoint is `{}`", path.display()),
             None => "no checkpoint was written yet".to_owned(),
@@ -173,6 +173,9 @@ pub enum Error {
         step: u64,
         /// The epoch, counted from 0.
         epoch: u64,
+        /// The samples of the batch, where the source tells, and where it began: data, a parameter, the forward pass or
+        /// the gradient of a parameter.
+        origin: Box<str>,
         /// The newest checkpoint, written while all was finite.
         last_checkpoint: Option<PathBuf>,
         /// What usually helps.

@@ -28,7 +28,7 @@ use output::{ColorChoice, Output};
 /// Train neural circuit policies: LTC and CfC networks on wiring graphs.
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 diverged, 4 corrupt checkpoint or data,
-/// 5 out of memory, 6 input or output, 130 and 143 stopped by a signal after saving.
+/// 5 out of memory, 6 input or output, 129, 130 and 143 stopped by a signal after saving.
 #[derive(Debug, Parser)]
 #[command(
     name = "ncps",
@@ -100,6 +100,11 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let common = arguments.common;
     let output = Output::new(common.json, common.quiet, common.color);
     logging::start(common.verbose);
+    #[cfg(debug_assertions)]
+    if let Err(error) = arm_fault() {
+        output.error(&error);
+        return ExitCode::from(exit::USAGE);
+    }
     let result = choose_library(&arguments.command, &output)
         .and_then(|()| dispatch(arguments.command, &output));
     let code = match result {
@@ -113,6 +118,16 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+/// Lets a test make the n-th file operation fail: see [`ncps::checkpoint::fault`].
+#[cfg(debug_assertions)]
+fn arm_fault() -> anyhow::Result<()> {
+    if let Ok(text) = std::env::var("NCPS_FAULT") {
+        let plan = text.parse().map_err(exit::UsageError::new);
+        ncps::checkpoint::fault::arm(plan?);
+    }
+    Ok(())
 }
 
 /// Help and version go to stdout with code 0, wrong usage to stderr with code 2; a closed pipe harms neither.

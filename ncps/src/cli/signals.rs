@@ -1,9 +1,9 @@
-//! Ctrl-C and SIGTERM: the first asks the run to stop after this step and save, the second ends it at once.
+//! Ctrl-C, SIGTERM and the end of the terminal (SIGHUP): the first asks the run to stop after this step and save, the second ends it at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Which signal has asked the program to stop, if any.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +15,7 @@ impl StopRequest {
     /// Begins to listen.
     pub(crate) fn listen() -> std::io::Result<Self> {
         let request = Self::default();
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
             let asked = Arc::new(AtomicBool::new(false));
             // Registered first, so it sees the flag of an earlier signal only: the second one ends the program.
             signal_hook::flag::register_conditional_shutdown(
@@ -37,7 +37,7 @@ impl StopRequest {
         self.signal.load(Ordering::Relaxed) != 0
     }
 
-    /// The exit code that tells which signal it was: 130 or 143.
+    /// The exit code that tells which signal it was: 129, 130 or 143.
     pub(crate) fn exit_code(&self) -> u8 {
         128 + self.signal.load(Ordering::Relaxed) as u8
     }

@@ -6,6 +6,9 @@ use ncps_datasets::{Batches, DataSchema, HostBatch, Task, WindowSet};
 use super::arrays::to_arrays;
 use crate::error::Result;
 
+/// Windows that a message names; a batch may have thousands.
+const SHOWN: usize = 8;
+
 /// A window set as a source of training batches of one static shape.
 #[derive(Debug)]
 pub struct WindowSource {
@@ -69,6 +72,18 @@ impl BatchSource for WindowSource {
             expected: "a batch of this source".to_owned(),
         })?;
         Ok(to_arrays(&self.host))
+    }
+
+    fn samples(&mut self, epoch: u64, step: usize) -> Option<String> {
+        let windows = self.batches.samples(epoch, step).ok()?;
+        let shown: Vec<String> = windows.iter().take(SHOWN).map(u32::to_string).collect();
+        let rest = windows.len().saturating_sub(SHOWN);
+        let more = if rest > 0 {
+            format!(" and {rest} more")
+        } else {
+            String::new()
+        };
+        Some(format!("windows {}{more}", shown.join(", ")))
     }
 
     fn target_units(&self) -> Option<TargetUnits> {

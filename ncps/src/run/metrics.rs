@@ -2,17 +2,14 @@
 //!
 //! The rows hold nothing that depends on the clock, so the same run writes the same bytes, resumed or not.
 
-use std::io::Write;
 use std::path::Path;
 
+use ncps_core::checkpoint::atomic;
 use ncps_core::train::{EpochReport, Metrics, StepReport};
 use ncps_datasets::Frame;
 
 use super::directory::{METRICS, METRICS_PARQUET, RunDirectory};
 use crate::error::{Error, Result};
-
-/// Training steps are logged about this often in an epoch.
-const STEP_ROWS_PER_EPOCH: usize = 20;
 
 /// One row: where in the run, which split, and the values of the columns that follow.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +20,7 @@ pub(crate) struct Row {
     pub(crate) split: String,
     pub(crate) learning_rate: Option<f64>,
     pub(crate) gradient_norm: Option<f64>,
+    pub(crate) update_ratio: Option<f64>,
     /// In the order of the table's metric columns; `loss` comes first.
     pub(crate) values: Vec<Option<f64>>,
 }
@@ -34,7 +32,14 @@ pub(crate) struct MetricsTable {
     pub(crate) rows: Vec<Row>,
 }
 
-const FIXED: [&str; 5] = ["step", "epoch", "split", "learning_rate", "gradient_norm"];
+const FIXED: [&str; 6] = [
+    "step",
+    "epoch",
+    "split",
+    "learning_rate",
+    "gradient_norm",
+    "update_ratio",
+];
 
 impl MetricsTable {
     /// An empty table whose columns are the loss and the named metrics.
@@ -104,6 +109,7 @@ impl MetricsTable {
             split: cells[2].to_owned(),
             learning_rate: number(cells[3])?,
             gradient_norm: number(cells[4])?,
+            update_ratio: number(cells[5])?,
             values: cells[FIXED.len()..]
                 .iter()
                 .map(|cell| number(cell))
@@ -113,8 +119,7 @@ impl MetricsTable {
 
     /// The row of a training step, if this step is logged.
     pub(crate) fn step_row(&self, report: &StepReport) -> Option<Row> {
-        let every = (report.steps_per_epoch / STEP_ROWS_PER_EPOCH).max(1) as u64;
-        if !report.step.is_multiple_of(every) {
+        if !report.is_logged() {
             return None;
         }
         let mut values = vec![None; self.columns.len()];
@@ -125,6 +130,7 @@ impl MetricsTable {
             split: "train_step".into(),
             learning_rate: Some(report.learning_rate),
             gradient_norm: report.gradient_norm,
+            update_ratio: report.update_ratio,
             values,
         })
     }
@@ -153,6 +159,7 @@ impl MetricsTable {
             split: split.to_owned(),
             learning_rate: None,
             gradient_norm: None,
+            update_ratio: None,
             values: self
                 .columns
                 .iter()
@@ -166,6 +173,11 @@ impl MetricsTable {
         let line = line_of(&row);
         self.rows.push(row);
         line
+    }
+
+    /// Forgets the rows after a step, which a rollback has made void.
+    pub(crate) fn go_back(&mut self, step: u64) {
+        self.rows.retain(|row| row.step <= step);
     }
 
     /// The whole table as CSV text.
@@ -194,7 +206,8 @@ impl MetricsTable {
                 self.rows.iter().map(|row| row.split.clone()).collect(),
             )?
             .with_number("learning_rate", column(&|row| row.learning_rate))?
-            .with_number("gradient_norm", column(&|row| row.gradient_norm))?;
+            .with_number("gradient_norm", column(&|row| row.gradient_norm))?
+            .with_number("update_ratio", column(&|row| row.update_ratio))?;
         for (index, name) in self.columns.iter().enumerate() {
             frame = frame.with_number(
                 name,
@@ -226,20 +239,36 @@ pub(crate) struct MetricsFile {
 impl MetricsFile {
     /// Writes what the table holds and opens the file for more.
     pub(crate) fn begin(directory: &RunDirectory, table: &MetricsTable) -> Result<Self> {
-        directory.write(METRICS, table.to_csv().as_bytes())?;
+        let path = directory.join(METRICS);
+        atomic::write_file(&path, table.to_csv().as_bytes())?;
         Ok(Self {
-            file: directory.append(METRICS)?,
-            path: directory.join(METRICS),
+            file: open(&path)?,
+            path,
         })
     }
 
-    pub(crate) fn append(&mut self, lines: &str) -> Result<()> {
-        let done = self.file.write_all(lines.as_bytes());
-        done.map_err(|source| Error::Write {
-            path: self.path.clone(),
-            source,
-        })
+    /// Writes the file anew from a table that has lost rows.
+    pub(crate) fn rewrite(&mut self, table: &MetricsTable) -> Result<()> {
+        atomic::write_file(&self.path, table.to_csv().as_bytes())?;
+        self.file = open(&self.path)?;
+        Ok(())
     }
+
+    pub(crate) fn append(&mut self, lines: &str) -> Result<()> {
+        Ok(atomic::append(
+            &mut self.file,
+            &self.path,
+            lines.as_bytes(),
+        )?)
+    }
+}
+
+fn open(path: &Path) -> Result<std::fs::File> {
+    let file = std::fs::OpenOptions::new().append(true).open(path);
+    file.map_err(|source| Error::Write {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn line_of(row: &Row) -> String {
@@ -251,6 +280,7 @@ fn line_of(row: &Row) -> String {
     ];
     cells.push(cell(&row.learning_rate));
     cells.push(cell(&row.gradient_norm));
+    cells.push(cell(&row.update_ratio));
     cells.extend(row.values.iter().map(cell));
     cells.join(",") + "\n"
 }

@@ -1,6 +1,8 @@
 //! Between the trainer and the watcher: keeps the rows of metrics as they come.
 
-use ncps_core::train::{CheckpointReport, EpochReport, Observer, StepReport};
+use ncps_core::train::{
+    CheckpointReport, EpochReport, NonfiniteReport, Observer, OnNonfinite, StepReport,
+};
 
 use super::Watcher;
 use super::metrics::{MetricsFile, MetricsTable};
@@ -68,6 +70,26 @@ impl Observer for Recorder<'_> {
         let rows = self.table.epoch_rows(report);
         self.add(rows);
         self.watcher.on_epoch(report);
+    }
+
+    fn on_nonfinite(&mut self, report: &NonfiniteReport) {
+        self.table.go_back(report.resumes_at);
+        if let Err(error) = self.file.rewrite(&self.table) {
+            self.failure.get_or_insert(error);
+        }
+        self.step = report.resumes_at;
+        self.watcher.on_nonfinite(report);
+        let done = match report.action {
+            OnNonfinite::Rollback => format!(
+                "went back to step {} with a learning rate of {}",
+                report.resumes_at, report.learning_rate
+            ),
+            _ => "left this batch out".to_owned(),
+        };
+        self.watcher.note(&format!(
+            "{}; {done} ({} of at most {})",
+            report.cause, report.count, report.limit
+        ));
     }
 
     fn on_checkpoint(&mut self, report: &CheckpointReport) {

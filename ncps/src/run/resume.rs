@@ -8,13 +8,16 @@ use super::directory::{CONFIG, RunDirectory};
 use crate::error::{Error, Result};
 
 /// Keys that may change between two sittings: how long, where to, on what, what to keep.
-const FREE: [&str; 6] = [
+const FREE: [&str; 9] = [
     "name",
     "output",
     "device",
     "train.epochs",
     "train.checkpoint.",
     "train.early_stopping.",
+    "train.on_nonfinite",
+    "train.nonfinite_limit",
+    "train.rollback_factor",
 ];
 
 /// Compares the configuration in the directory with the one of now.

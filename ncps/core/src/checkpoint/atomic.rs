@@ -1,10 +1,22 @@
 //! Files and directories that appear whole or not at all, also when the machine stops.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
+#[cfg(debug_assertions)]
+use super::fault::{point, write_all};
+
 use crate::{Error, Result};
+
+/// What a write outlives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The end of the process: the operating system has the bytes. A machine that stops may lose them.
+    Process,
+    /// The end of the machine: the disk has the bytes.
+    Machine,
+}
 
 /// Writes a file beside its place, syncs it and renames it over what is there.
 ///
@@ -12,27 +24,46 @@ use crate::{Error, Result};
 /// [`Error::Io`]; what was there before is then still there.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = sibling(path, "tmp");
-    let written = put(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    let written = put(&temporary, bytes, Durability::Machine).and_then(|()| {
+        point(path)?;
+        fs::rename(&temporary, path)
+    });
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
     written
-        .and_then(|()| sync_parent(path))
+        .and_then(|()| sync_parent(path, Durability::Machine))
         .map_err(io("write", path))
 }
 
-/// Writes a directory of files beside its place, syncs it and renames it there.
+/// Adds bytes at the end of an open file in one call; `path` is for messages.
+///
+/// # Errors
+/// [`Error::Io`]; a part of the bytes may then be there.
+pub fn append(file: &mut File, path: &Path, bytes: &[u8]) -> Result<()> {
+    write_all(file, path, bytes).map_err(io("write", path))
+}
+
+/// Writes a directory of files beside its place and renames it there, synced as `durability` asks.
 ///
 /// What is there already is replaced; if its files are the same, nothing is written.
 ///
 /// # Errors
 /// [`Error::Io`]; what was there before is then still there.
-pub fn write_directory(path: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
+pub fn write_directory(
+    path: &Path,
+    files: &[(&str, Vec<u8>)],
+    durability: Durability,
+) -> Result<()> {
     if holds(path, files) {
-        return Ok(());
+        return match durability {
+            Durability::Process => Ok(()),
+            Durability::Machine => sync_files(path, files).map_err(io("sync", path)),
+        };
     }
     let temporary = sibling(path, "tmp");
-    let written = fill(&temporary, files).and_then(|()| replace(&temporary, path));
+    let written =
+        fill(&temporary, files, durability).and_then(|()| replace(&temporary, path, durability));
     if written.is_err() {
         let _ = fs::remove_dir_all(&temporary);
     }
@@ -45,7 +76,10 @@ pub fn write_directory(path: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
 /// [`Error::Io`].
 pub fn remove_directory(path: &Path) -> Result<()> {
     let doomed = sibling(path, "old");
-    let removed = fs::rename(path, &doomed).and_then(|()| fs::remove_dir_all(&doomed));
+    let removed = point(path)
+        .and_then(|()| fs::rename(path, &doomed))
+        .and_then(|()| point(path))
+        .and_then(|()| fs::remove_dir_all(&doomed));
     removed.map_err(io("remove", path))
 }
 
@@ -86,28 +120,66 @@ fn sibling(path: &Path, role: &str) -> PathBuf {
     path.with_file_name(format!(".{name}.{role}-{}", std::process::id()))
 }
 
-fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+#[cfg(not(debug_assertions))]
+fn point(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
-fn fill(directory: &Path, files: &[(&str, Vec<u8>)]) -> io::Result<()> {
+#[cfg(not(debug_assertions))]
+fn write_all(file: &mut File, _: &Path, bytes: &[u8]) -> io::Result<()> {
+    io::Write::write_all(file, bytes)
+}
+
+fn put(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
+    point(path)?;
+    // Never through a link that someone has laid there.
+    let mut file = match File::create_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            File::create_new(path)?
+        }
+        opened => opened?,
+    };
+    write_all(&mut file, path, bytes)?;
+    sync(path, &file, durability)
+}
+
+fn sync(path: &Path, file: &File, durability: Durability) -> io::Result<()> {
+    match durability {
+        Durability::Process => Ok(()),
+        Durability::Machine => point(path).and_then(|()| file.sync_all()),
+    }
+}
+
+fn fill(directory: &Path, files: &[(&str, Vec<u8>)], durability: Durability) -> io::Result<()> {
     if directory.exists() {
         fs::remove_dir_all(directory)?;
     }
-    fs::create_dir_all(directory)?;
+    point(directory)?;
+    // Not its parents: where they have gone, the run's other files have gone with them.
+    fs::create_dir(directory)?;
     for (name, bytes) in files {
-        put(&directory.join(name), bytes)?;
+        put(&directory.join(name), bytes, durability)?;
     }
-    sync_directory(directory)
+    sync_directory(directory, durability)
 }
 
-fn replace(new: &Path, place: &Path) -> io::Result<()> {
+/// Makes files last that were written without.
+fn sync_files(directory: &Path, files: &[(&str, Vec<u8>)]) -> io::Result<()> {
+    for (name, _) in files {
+        let path = directory.join(name);
+        sync(&path, &File::open(&path)?, Durability::Machine)?;
+    }
+    sync_directory(directory, Durability::Machine)?;
+    sync_parent(directory, Durability::Machine)
+}
+
+fn replace(new: &Path, place: &Path, durability: Durability) -> io::Result<()> {
+    point(place)?;
     if place.exists() {
         let old = sibling(place, "old");
         fs::rename(place, &old)?;
-        if let Err(error) = fs::rename(new, place) {
+        if let Err(error) = point(place).and_then(|()| fs::rename(new, place)) {
             fs::rename(&old, place)?;
             return Err(error);
         }
@@ -115,7 +187,7 @@ fn replace(new: &Path, place: &Path) -> io::Result<()> {
     } else {
         fs::rename(new, place)?;
     }
-    sync_parent(place)
+    sync_parent(place, durability)
 }
 
 fn holds(directory: &Path, files: &[(&str, Vec<u8>)]) -> bool {
@@ -125,16 +197,17 @@ fn holds(directory: &Path, files: &[(&str, Vec<u8>)]) -> bool {
     directory.is_dir() && files.iter().all(same)
 }
 
-fn sync_parent(path: &Path) -> io::Result<()> {
+fn sync_parent(path: &Path, durability: Durability) -> io::Result<()> {
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
-        _ => sync_directory(Path::new(".")),
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent, durability),
+        _ => sync_directory(Path::new("."), durability),
     }
 }
 
 /// Makes renames in a directory last.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    if cfg!(unix) {
+fn sync_directory(path: &Path, durability: Durability) -> io::Result<()> {
+    if cfg!(unix) && durability == Durability::Machine {
+        point(path)?;
         File::open(path)?.sync_all()?;
     }
     Ok(())
@@ -181,16 +254,48 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_an_error() {
-        let error = put(Path::new("/dev/full"), b"x").unwrap_err();
+        let mut full = File::options().write(true).open("/dev/full").unwrap();
+        let error = write_all(&mut full, Path::new("/dev/full"), b"x").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_the_way_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, victim) = (folder.path().join("a"), folder.path().join("victim"));
+        fs::write(&victim, "kept").unwrap();
+        std::os::unix::fs::symlink(&victim, sibling(&path, "tmp")).unwrap();
+        write_file(&path, b"new").unwrap();
+        // Nor one that lies at the place itself: it is replaced.
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        write_file(&path, b"new").unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"kept");
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(!path.is_symlink());
+    }
+
+    #[test]
+    fn a_directory_that_has_gone_is_not_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone = folder.path().join("gone");
+        let path = gone.join("step");
+        assert!(write_directory(&path, &[("a", b"1".to_vec())], Durability::Process).is_err());
+        assert!(!gone.exists());
     }
 
     #[test]
     fn a_directory_is_replaced_as_a_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("step");
-        write_directory(&path, &[("a", b"1".to_vec()), ("b", b"2".to_vec())]).unwrap();
-        write_directory(&path, &[("a", b"3".to_vec())]).unwrap();
+        write_directory(
+            &path,
+            &[("a", b"1".to_vec()), ("b", b"2".to_vec())],
+            Durability::Machine,
+        )
+        .unwrap();
+        write_directory(&path, &[("a", b"3".to_vec())], Durability::Machine).unwrap();
         assert_eq!(names(folder.path()), ["step"]);
         assert_eq!(names(&path), ["a"]);
         assert_eq!(fs::read(path.join("a")).unwrap(), b"3");
@@ -200,10 +305,10 @@ mod tests {
     fn a_failed_directory_leaves_no_trace() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("step");
-        write_directory(&path, &[("a", b"1".to_vec())]).unwrap();
+        write_directory(&path, &[("a", b"1".to_vec())], Durability::Machine).unwrap();
         // The second file's name has a directory that does not exist.
         let files = [("a", b"2".to_vec()), ("none/b", b"2".to_vec())];
-        assert!(write_directory(&path, &files).is_err());
+        assert!(write_directory(&path, &files, Durability::Machine).is_err());
         assert_eq!(names(folder.path()), ["step"]);
         assert_eq!(fs::read(path.join("a")).unwrap(), b"1");
     }
@@ -223,7 +328,7 @@ mod tests {
     fn a_removed_directory_is_gone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("step");
-        write_directory(&path, &[("a", b"1".to_vec())]).unwrap();
+        write_directory(&path, &[("a", b"1".to_vec())], Durability::Machine).unwrap();
         remove_directory(&path).unwrap();
         assert!(names(folder.path()).is_empty());
         assert!(remove_directory(&path).is_err());

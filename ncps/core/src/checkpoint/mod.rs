@@ -11,6 +11,8 @@
 //! as they were. A directory whose manifest does not verify is not used.
 
 pub mod atomic;
+#[cfg(debug_assertions)]
+pub mod fault;
 mod manifest;
 mod tensors;
 

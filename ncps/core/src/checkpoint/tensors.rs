@@ -135,6 +135,15 @@ mod tests {
     }
 
     #[test]
+    fn a_header_longer_than_the_file_or_than_any_file_is_refused() {
+        for length in [9, 1 << 20, 101 << 20, 1 << 40, u64::MAX - 7, u64::MAX] {
+            let mut bytes = length.to_le_bytes().to_vec();
+            bytes.extend(b"{}");
+            assert!(decode(Path::new("x"), &bytes).is_err(), "{length}");
+        }
+    }
+
+    #[test]
     fn malformed_headers_are_refused() {
         let with_header = |header: &str, data: usize| {
             let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
@@ -174,6 +183,71 @@ mod tests {
                 8,
             ),
             ("no json", "hello", 0),
+            ("no object", "[]", 0),
+            ("empty", "", 0),
+            (
+                "not utf-8 in a name",
+                "{\"\\ud800\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
+                4,
+            ),
+            (
+                "unknown type",
+                r#"{"a":{"dtype":"F33","shape":[1],"data_offsets":[0,4]}}"#,
+                4,
+            ),
+            (
+                "shape larger than its bytes",
+                r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#,
+                4,
+            ),
+            (
+                "shape smaller than its bytes",
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}}"#,
+                8,
+            ),
+            (
+                "size beyond 32 bits that truncates to 2",
+                r#"{"a":{"dtype":"F32","shape":[4294967298],"data_offsets":[0,8]}}"#,
+                8,
+            ),
+            (
+                "size that is no whole number",
+                r#"{"a":{"dtype":"F32","shape":[1.5],"data_offsets":[0,4]}}"#,
+                4,
+            ),
+            (
+                "size beyond 64 bits",
+                r#"{"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,4]}}"#,
+                4,
+            ),
+            (
+                "end before its start",
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#,
+                4,
+            ),
+            (
+                "end past the file",
+                r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+                4,
+            ),
+            (
+                "bytes that belong to no tensor",
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
+                8,
+            ),
+            ("bytes without any tensor", "{}", 4),
+            (
+                "the same name twice",
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+                8,
+            ),
+            ("no offsets", r#"{"a":{"dtype":"F32","shape":[1]}}"#, 4),
+            (
+                "three offsets",
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,2,4]}}"#,
+                4,
+            ),
+            ("nesting without end", &"[".repeat(100_000), 0),
         ] {
             assert!(
                 decode(Path::new("x"), &with_header(header, data)).is_err(),

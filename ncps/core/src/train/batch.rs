@@ -76,6 +76,11 @@ pub trait BatchSource {
     /// Whatever the data refuses.
     fn batch(&mut self, epoch: u64, step: usize) -> Result<Batch>;
 
+    /// Names the samples of a batch for messages, such as `windows 3, 17`.
+    fn samples(&mut self, _epoch: u64, _step: usize) -> Option<String> {
+        None
+    }
+
     /// Tells how targets were normalised, so that metrics come out in the data's own units.
     fn target_units(&self) -> Option<TargetUnits> {
         None

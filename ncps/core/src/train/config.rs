@@ -45,6 +45,12 @@ pub struct TrainConfig {
     pub checkpoint: CheckpointConfig,
     /// Whether MLX compiles the step; default `auto`.
     pub compile: CompileMode,
+    /// What a loss or gradient that is not finite leads to; default `error`.
+    pub on_nonfinite: OnNonfinite,
+    /// Batches skipped, or rollbacks made, before the run ends with the error after all; default 3.
+    pub nonfinite_limit: u64,
+    /// Factor of the learning rate after each rollback, above 0 and at most 1; default 0.5.
+    pub rollback_factor: f64,
 }
 
 impl Default for TrainConfig {
@@ -66,6 +72,9 @@ impl Default for TrainConfig {
             early_stopping: None,
             checkpoint: CheckpointConfig::default(),
             compile: CompileMode::Auto,
+            on_nonfinite: OnNonfinite::Error,
+            nonfinite_limit: 3,
+            rollback_factor: 0.5,
         }
     }
 }
@@ -138,6 +147,21 @@ impl Default for CheckpointConfig {
     }
 }
 
+/// What a loss or gradient that is not finite leads to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OnNonfinite {
+    /// The run ends and says where it began.
+    #[default]
+    Error,
+    /// The batch is left out, as if it had not been there.
+    Skip,
+    /// The run goes back to the start of the epoch (or to where it was resumed, if that came later) and goes on with
+    /// the learning rate times `rollback_factor`.
+    Rollback,
+}
+
 /// Whether the step is compiled by MLX.
 ///
 /// Compiled and not compiled give slightly different bits, so a run resumes in the mode it began with.
@@ -206,6 +230,11 @@ impl TrainConfig {
         at_least_one("accumulate", self.accumulate as u64)?;
         at_least_one("checkpoint.keep_last", self.checkpoint.keep_last as u64)?;
         positive("learning_rate", self.learning_rate)?;
+        positive("rollback_factor", self.rollback_factor)?;
+        if self.rollback_factor > 1.0 {
+            let given = self.rollback_factor.to_string();
+            return Err(setting("rollback_factor", given, "at most 1"));
+        }
         for (key, limit) in [
             ("clip.norm", self.clip.norm),
             ("clip.value", self.clip.value),

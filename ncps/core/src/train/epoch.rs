@@ -8,17 +8,20 @@ use mlx_rs::{Array, ops};
 use super::batch::{Batch, BatchSource, Signature};
 use super::evaluate::check_targets;
 use super::flat::host;
+use super::nonfinite::{ADVICE, Before, nonfinite};
 use super::step::Form;
-use super::trainer::{ADVICE, Trainer, vector};
+use super::trainer::{Trainer, vector};
 use super::{Model, Observer, StepReport};
 use crate::{Error, Result};
 
 /// A step that was launched and not yet read.
 struct Flight {
     report: StepReport,
+    before: Before,
     loss: Array,
     weight: Array,
     norm: Option<Array>,
+    ratio: Option<Array>,
 }
 
 impl<M: Model + 'static> Trainer<M> {
@@ -28,25 +31,36 @@ impl<M: Model + 'static> Trainer<M> {
         train: &mut dyn BatchSource,
         observer: &mut dyn Observer,
     ) -> Result<bool> {
+        self.drop_anchor();
         let mut flight: Option<Flight> = None;
-        let mut is_done = true;
-        while self.progress.step_in_epoch < self.progress.steps_per_epoch {
-            if observer.should_stop() {
-                is_done = false;
-                break;
-            }
-            let batch = train.batch(self.progress.epoch, self.progress.step_in_epoch)?;
-            self.check_batch(&batch)?;
-            let next = self.launch(&batch)?;
+        loop {
+            let is_over = self.progress.step_in_epoch >= self.progress.steps_per_epoch;
+            let is_stopped = !is_over && observer.should_stop();
+            let next = match is_over || is_stopped {
+                true => None,
+                false => Some(self.launch_next(train)?),
+            };
             // Reading the step before leaves the device one step to work on meanwhile.
-            if let Some(previous) = flight.replace(next) {
-                self.land(&previous, observer)?;
+            if let Some(previous) = std::mem::replace(&mut flight, next)
+                && !self.land(&previous, train, observer)?
+            {
+                // What was launched on top of a bad step goes with it.
+                flight = None;
+                continue;
+            }
+            if self.saver.is_done() {
+                self.finish_save(observer)?;
+            }
+            if flight.is_none() {
+                return Ok(!is_stopped);
             }
         }
-        if let Some(last) = flight {
-            self.land(&last, observer)?;
-        }
-        Ok(is_done)
+    }
+
+    fn launch_next(&mut self, train: &mut dyn BatchSource) -> Result<Flight> {
+        let batch = train.batch(self.progress.epoch, self.progress.step_in_epoch)?;
+        self.check_batch(&batch)?;
+        self.launch(&batch)
     }
 
     pub(super) fn check_batch(&mut self, batch: &Batch) -> Result<()> {
@@ -66,6 +80,10 @@ impl<M: Model + 'static> Trainer<M> {
         let config = &shared.config;
         let rate = self.progress.learning_rate(config);
         let is_update = self.progress.is_update_due(config);
+        let before = Before {
+            arrays: self.arrays.clone(),
+            place: self.progress.place(),
+        };
         let (loss, weight, norm) = match config.accumulate {
             1 => self.step_at_once(batch, rate)?,
             _ => self.step_in_parts(batch, rate, is_update)?,
@@ -73,13 +91,15 @@ impl<M: Model + 'static> Trainer<M> {
         if self.progress.epoch == 0 {
             self.check_classes(batch)?;
         }
+        let ratio = self.update_ratio(&before, is_update)?;
         let state = [&self.arrays.parameters, &loss, &weight].into_iter();
         let waiting = self
             .arrays
             .waiting
             .iter()
             .flat_map(|(sum, weight)| [sum, weight]);
-        async_eval(state.chain(&self.arrays.slots).chain(&norm).chain(waiting)).map_err(lift)?;
+        let read = norm.iter().chain(&ratio).chain(waiting);
+        async_eval(state.chain(&self.arrays.slots).chain(read)).map_err(lift)?;
         self.progress.count(is_update);
         Ok(Flight {
             report: StepReport {
@@ -91,17 +111,36 @@ impl<M: Model + 'static> Trainer<M> {
                 loss: 0.0,
                 gradient_norm: None,
                 learning_rate: rate,
+                update_ratio: None,
             },
+            before,
             loss,
             weight,
             norm,
+            ratio,
         })
+    }
+
+    /// |new - old| / |old| over all parameters, for steps that are logged.
+    fn update_ratio(&self, before: &Before, is_update: bool) -> Result<Option<Array>> {
+        let (step, steps) = (before.place.step + 1, self.progress.steps_per_epoch);
+        if !is_update || !super::is_logged(step, steps) {
+            return Ok(None);
+        }
+        let old = &before.arrays.parameters;
+        let length = |array: &Array| array.square()?.sum(None)?.sqrt();
+        let ratio = self
+            .arrays
+            .parameters
+            .subtract(old)
+            .and_then(|change| length(&change)?.divide(length(old)?));
+        ratio.map(Some).map_err(lift)
     }
 
     fn step_at_once(&mut self, batch: &Batch, rate: f64) -> Result<(Array, Array, Option<Array>)> {
         let mut arguments = self.state_arguments(rate);
         arguments.extend(self.shared.frozen.iter().cloned());
-        arguments.push(self.key());
+        arguments.push(self.key(self.progress.step));
         Form::append(&mut arguments, batch);
         let outputs = self.functions(Form::of(batch)).step.call(&arguments)?;
         let [loss, weight, state @ ..] = &outputs[..] else {
@@ -126,7 +165,7 @@ impl<M: Model + 'static> Trainer<M> {
         let (sum, weight) = self.arrays.waiting.clone().unwrap_or_else(zero);
         let mut arguments = vec![self.arrays.parameters.clone()];
         arguments.extend(self.shared.frozen.iter().cloned());
-        arguments.extend([sum, weight, self.key()]);
+        arguments.extend([sum, weight, self.key(self.progress.step)]);
         Form::append(&mut arguments, batch);
         let form = Form::of(batch);
         let outputs = self.functions(form).accumulate.call(&arguments)?;
@@ -168,8 +207,8 @@ impl<M: Model + 'static> Trainer<M> {
     }
 
     /// A key from (seed, step) alone: there is no hidden random state to save.
-    pub(super) fn key(&self) -> Array {
-        let mixed = mix(self.seed ^ mix(self.progress.step));
+    pub(super) fn key(&self, step: u64) -> Array {
+        let mixed = mix(self.seed ^ mix(step));
         Array::from_slice(&[(mixed >> 32) as u32, mixed as u32], &[2])
     }
 
@@ -196,51 +235,49 @@ impl<M: Model + 'static> Trainer<M> {
     pub fn train_batch(&mut self, batch: &Batch) -> Result<StepReport> {
         self.check_batch(batch)?;
         let flight = self.launch(batch)?;
-        self.read(&flight)
+        let report = self.read(&flight)?;
+        let Some((quantity, value)) = nonfinite(&report) else {
+            return Ok(report);
+        };
+        Err(Error::Diverged {
+            quantity,
+            value,
+            step: report.step,
+            epoch: report.epoch,
+            origin: self.origin(&flight.before, batch).into(),
+            last_checkpoint: self.last_checkpoint.clone(),
+            advice: ADVICE,
+        })
     }
 
-    /// Waits for a step, checks it and reports it.
-    fn land(&mut self, flight: &Flight, observer: &mut dyn Observer) -> Result<()> {
+    /// Waits for a step and reports it; `false` if it was not finite and the run went back to before it.
+    fn land(
+        &mut self,
+        flight: &Flight,
+        train: &mut dyn BatchSource,
+        observer: &mut dyn Observer,
+    ) -> Result<bool> {
         let report = self.read(flight)?;
+        if let Some(quantity) = nonfinite(&report) {
+            self.recover(quantity, &report, &flight.before, train, observer)?;
+            return Ok(false);
+        }
+        let weight = item(&flight.weight)?;
+        self.progress.loss += item(&flight.loss)?;
+        self.progress.weight += weight;
         observer.on_step(&report);
-        Ok(())
+        Ok(true)
     }
 
-    fn read(&mut self, flight: &Flight) -> Result<StepReport> {
+    fn read(&self, flight: &Flight) -> Result<StepReport> {
         let loss = item(&flight.loss)?;
         let weight = item(&flight.weight)?;
-        let norm = flight.norm.as_ref().map(item).transpose()?;
-        let report = StepReport {
+        Ok(StepReport {
             loss: if weight > 0.0 { loss / weight } else { 0.0 },
-            gradient_norm: norm,
+            gradient_norm: flight.norm.as_ref().map(item).transpose()?,
+            update_ratio: flight.ratio.as_ref().map(item).transpose()?,
             ..flight.report.clone()
-        };
-        let quantities = [("loss", Some(report.loss)), ("gradient norm", norm)];
-        for (quantity, value) in quantities {
-            self.check_finite(quantity, value, &report)?;
-        }
-        self.progress.loss += loss;
-        self.progress.weight += weight;
-        Ok(report)
-    }
-
-    pub(super) fn check_finite(
-        &self,
-        quantity: &'static str,
-        value: Option<f64>,
-        report: &StepReport,
-    ) -> Result<()> {
-        match value {
-            Some(value) if !value.is_finite() => Err(Error::Diverged {
-                quantity,
-                value,
-                step: report.step,
-                epoch: report.epoch,
-                last_checkpoint: self.last_checkpoint.clone(),
-                advice: ADVICE,
-            }),
-            _ => Ok(()),
-        }
+        })
     }
 }
 

@@ -93,6 +93,13 @@ impl Layout {
         &self.frozen
     }
 
+    /// Names the parameter that an element of the vector belongs to.
+    pub(super) fn name_at(&self, index: usize) -> &str {
+        let after = self.entries.partition_point(|entry| entry.start <= index);
+        let entry = after.checked_sub(1).and_then(|at| self.entries.get(at));
+        entry.map_or("", |entry| &entry.name)
+    }
+
     /// Cuts the vector into the parameters.
     pub(super) fn split(&self, flat: &Array) -> Result<Vec<Array>, Exception> {
         let shapes: Vec<Vec<i32>> = self

@@ -58,9 +58,11 @@ mod function;
 mod fused_update;
 pub mod loss;
 pub mod metrics;
+mod nonfinite;
 pub mod optimizer;
 pub mod progress;
 mod resume;
+mod saving;
 pub mod schedule;
 mod stages;
 mod step;
@@ -79,7 +81,7 @@ use serde::{Deserialize, Serialize};
 
 pub use batch::{Batch, BatchSource, Inputs};
 pub use config::{
-    CheckpointConfig, ClipConfig, CompileMode, DecayGroup, EarlyStopping, TrainConfig,
+    CheckpointConfig, ClipConfig, CompileMode, DecayGroup, EarlyStopping, OnNonfinite, TrainConfig,
 };
 pub use evaluate::evaluate;
 pub(crate) use flat::host;
@@ -142,6 +144,40 @@ pub struct StepReport {
     pub gradient_norm: Option<f64>,
     /// Learning rate of the update.
     pub learning_rate: f64,
+    /// Length of the update over the length of the parameters before it, of logged steps with an update; about 1e-3 is
+    /// usual, and much more means that the learning rate is too large.
+    pub update_ratio: Option<f64>,
+}
+
+impl StepReport {
+    /// Whether this is one of the about 20 steps of an epoch that are worth a row.
+    pub fn is_logged(&self) -> bool {
+        is_logged(self.step, self.steps_per_epoch)
+    }
+}
+
+fn is_logged(step: u64, steps_per_epoch: usize) -> bool {
+    const ROWS_PER_EPOCH: usize = 20;
+    // Steps outside of epochs are of loops that keep no table.
+    let every = (steps_per_epoch / ROWS_PER_EPOCH).max(1) as u64;
+    steps_per_epoch > 0 && step.is_multiple_of(every)
+}
+
+/// A loss or gradient that was not finite, and what was done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NonfiniteReport {
+    /// What was not finite, where and since when, in one line.
+    pub cause: String,
+    /// What was done.
+    pub action: OnNonfinite,
+    /// Batches seen that the run goes on from; later steps of before are void.
+    pub resumes_at: u64,
+    /// How often this was done in this run.
+    pub count: u64,
+    /// How often it may be done.
+    pub limit: u64,
+    /// Learning rate of the next update.
+    pub learning_rate: f64,
 }
 
 /// One epoch; holds no times, so that two runs of one seed give equal reports.
@@ -181,6 +217,9 @@ pub trait Observer {
 
     /// Hears of each epoch.
     fn on_epoch(&mut self, _report: &EpochReport) {}
+
+    /// Hears of each batch that was skipped and each rollback.
+    fn on_nonfinite(&mut self, _report: &NonfiniteReport) {}
 
     /// Hears of each checkpoint.
     fn on_checkpoint(&mut self, _report: &CheckpointReport) {}

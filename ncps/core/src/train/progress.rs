@@ -75,6 +75,22 @@ pub(super) struct Progress {
     pub(super) patience: Patience,
     pub(super) plateau: Plateau,
     pub(super) history: Vec<EpochReport>,
+    /// Batches left out because their loss or gradient was not finite.
+    #[serde(default)]
+    pub(super) skipped: u64,
+    /// How often the run went back to an earlier state, each time with a smaller learning rate.
+    #[serde(default)]
+    pub(super) rollbacks: u64,
+}
+
+/// The place of a run: what a batch moves on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) step: u64,
+    updates: u64,
+    epoch: u64,
+    step_in_epoch: usize,
+    waiting: usize,
 }
 
 impl Progress {
@@ -90,9 +106,39 @@ impl Progress {
 
     pub(super) fn learning_rate(&self, config: &TrainConfig) -> f64 {
         let at = self.position(config);
-        config
+        let rate = config
             .schedule
-            .learning_rate(config.learning_rate, at, &self.plateau)
+            .learning_rate(config.learning_rate, at, &self.plateau);
+        match self.rollbacks {
+            0 => rate,
+            count => rate * config.rollback_factor.powi(count as i32),
+        }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        Place {
+            step: self.step,
+            updates: self.updates,
+            epoch: self.epoch,
+            step_in_epoch: self.step_in_epoch,
+            waiting: self.waiting,
+        }
+    }
+
+    /// Goes back to an earlier place.
+    pub(super) fn go_back(&mut self, place: Place) {
+        self.step = place.step;
+        self.updates = place.updates;
+        self.epoch = place.epoch;
+        self.step_in_epoch = place.step_in_epoch;
+        self.waiting = place.waiting;
+    }
+
+    /// Counts a batch that was left out.
+    pub(super) fn skip(&mut self) {
+        self.step += 1;
+        self.step_in_epoch += 1;
+        self.skipped += 1;
     }
 
     /// Tells whether the next batch makes an update: each `accumulate`th and the last of an epoch.

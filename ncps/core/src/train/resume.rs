@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::config::{CompileMode, TrainConfig};
 use super::flat::host;
 use super::progress::Progress;
+use super::saving::{Job, Snapshot};
 use super::trainer::{Trainer, vector};
 use super::{CheckpointReport, Model, Observer};
-use crate::checkpoint::{self, MODEL, OPTIMIZER, STATE, Tensor, atomic};
+use crate::checkpoint::{self, MODEL, OPTIMIZER, STATE, Tensor};
 use crate::{Error, Result};
 
 const SCHEMA: u32 = 1;
@@ -19,13 +20,16 @@ const WAITING: &str = "waiting";
 const WAITING_WEIGHT: &str = "waiting_weight";
 
 /// Settings that may change between the parts of a run without changing what was done so far.
-const FREE: [&str; 6] = [
+const FREE: [&str; 9] = [
     "epochs",
     "metrics",
     "train_metrics",
     "early_stopping",
     "checkpoint",
     "compile",
+    "on_nonfinite",
+    "nonfinite_limit",
+    "rollback_factor",
 ];
 
 /// A run that was taken up again.
@@ -45,7 +49,7 @@ pub struct Resumed {
 
 /// The content of `state.json`.
 #[derive(Debug, Serialize, Deserialize)]
-struct State {
+pub(super) struct State {
     schema: u32,
     version: String,
     seed: u64,
@@ -181,32 +185,43 @@ impl<M: Model + 'static> Trainer<M> {
         Ok(())
     }
 
-    /// Writes a checkpoint, if there is a directory for it, and removes outdated ones.
-    pub(super) fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
+    /// Begins to write a checkpoint, if there is a directory for it; the end of a run is waited for.
+    pub(super) fn save(&mut self, observer: &mut dyn Observer, is_last: bool) -> Result<()> {
         let Some(directory) = self.directory.clone() else {
             return Ok(());
         };
-        let path = directory.join(checkpoint::step_name(self.progress.step));
-        let files = checkpoint::with_manifest(&path, self.files(&path)?)?;
-        atomic::write_directory(&path, &files)?;
-        self.last_checkpoint = Some(path.clone());
-        let config = &self.shared.config.checkpoint;
+        self.finish_save(observer)?;
         let best = self.progress.best.as_ref().map(|best| best.step);
-        let steps = checkpoint::steps(&directory)?;
-        let kept = best.filter(|_| config.keep_best);
-        for step in checkpoint::outdated(&steps, config.keep_last, kept) {
-            atomic::remove_directory(&directory.join(checkpoint::step_name(step)))?;
-        }
-        observer.on_checkpoint(&CheckpointReport {
-            path,
+        let report = CheckpointReport {
+            path: directory.join(checkpoint::step_name(self.progress.step)),
             step: self.progress.step,
             epoch: self.progress.epoch,
             is_best: best == Some(self.progress.step),
-        });
+        };
+        self.saver.start(Job {
+            directory,
+            snapshot: self.snapshot()?,
+            report,
+            config: self.shared.config.checkpoint.clone(),
+            best,
+            is_last,
+        })?;
+        match is_last {
+            true => self.finish_save(observer),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits for the checkpoint that is being written and reports it.
+    pub(super) fn finish_save(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        if let Some(report) = self.saver.wait()? {
+            self.last_checkpoint = Some(report.path.clone());
+            observer.on_checkpoint(&report);
+        }
         Ok(())
     }
 
-    fn files(&self, path: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    fn snapshot(&self) -> Result<Snapshot> {
         let layout = &self.shared.layout;
         let parameters = host(&self.arrays.parameters)?;
         self.check_parameters(&parameters)?;
@@ -231,11 +246,19 @@ impl<M: Model + 'static> Trainer<M> {
                 values: host(weight)?,
             });
         }
-        Ok(vec![
-            (MODEL, checkpoint::encode(path, model)?),
-            (OPTIMIZER, checkpoint::encode(path, optimizer)?),
-            (STATE, self.state_text(path)?),
-        ])
+        Ok(Snapshot {
+            model,
+            optimizer,
+            state: State {
+                schema: SCHEMA,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                seed: self.seed,
+                device: self.device.to_owned(),
+                compiled: self.is_compiled,
+                config: self.shared.config.clone(),
+                progress: self.progress.clone(),
+            },
+        })
     }
 
     /// A checkpoint must be a place to come back to.
@@ -246,27 +269,12 @@ impl<M: Model + 'static> Trainer<M> {
                 value: f64::from(*value),
                 step: self.progress.step,
                 epoch: self.progress.epoch,
+                origin: "an update took them out of range".into(),
                 last_checkpoint: self.last_checkpoint.clone(),
-                advice: super::trainer::ADVICE,
+                advice: super::nonfinite::ADVICE,
             }),
             None => Ok(()),
         }
-    }
-
-    fn state_text(&self, path: &Path) -> Result<Vec<u8>> {
-        let state = State {
-            schema: SCHEMA,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            seed: self.seed,
-            device: self.device.to_owned(),
-            compiled: self.is_compiled,
-            config: self.shared.config.clone(),
-            progress: self.progress.clone(),
-        };
-        serde_json::to_vec_pretty(&state).map_err(|error| Error::CheckpointCorrupt {
-            path: path.join(STATE),
-            problem: error.to_string(),
-        })
     }
 }
 

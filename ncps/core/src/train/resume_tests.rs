@@ -3,6 +3,8 @@
 use std::fs;
 
 use super::*;
+use crate::checkpoint::atomic;
+use crate::checkpoint::fault::{self, Fault, Plan};
 use crate::train::testing::{Tiny, Waves, config};
 use crate::train::{EpochReport, Outcome, StepReport};
 
@@ -245,7 +247,7 @@ fn forge(path: &Path, name: &'static str, bytes: Vec<u8>) {
         false => (file, fs::read(path.join(file)).unwrap()),
     });
     let files = checkpoint::with_manifest(path, files.to_vec()).unwrap();
-    atomic::write_directory(path, &files).unwrap();
+    atomic::write_directory(path, &files, atomic::Durability::Process).unwrap();
 }
 
 #[test]
@@ -355,6 +357,102 @@ fn without_a_directory_there_is_nothing_to_resume() {
     assert!(run.resume().unwrap().is_none());
     let folder = tempfile::tempdir().unwrap();
     assert!(trainer("", folder.path()).resume().unwrap().is_none());
+}
+
+/// Trains in a folder whose n-th file operation fails; gives how many operations there were and how it ended.
+fn faulty(directory: &Path, at: u64, fault: Fault, stays: bool) -> (u64, Result<Outcome>) {
+    let mut run = trainer(FAULTY, directory);
+    run.resume().unwrap();
+    fault::arm(Plan {
+        under: directory.to_owned(),
+        at,
+        fault,
+        stays,
+    });
+    let summary = run.fit(
+        &mut Waves::new(4, 18),
+        Some(&mut Waves::new(4, 6)),
+        &mut Stop::default(),
+    );
+    (
+        fault::disarm(directory),
+        summary.map(|summary| summary.outcome),
+    )
+}
+
+const FAULTY: &str = "epochs = 4\nlearning_rate = 0.02\ncompile = \"off\"";
+
+#[test]
+fn every_fault_while_saving_is_reported_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    let (operations, outcome) = faulty(&whole, 0, Fault::Kill, false);
+    assert_eq!(outcome.unwrap(), Outcome::Completed);
+    assert!(operations > 40, "{operations}");
+    // No space, input or output error, no permission, no such call (a file system that cannot sync).
+    let faults = [28, 5, 13, 38].map(Fault::Fails);
+    for (index, at) in (1..=operations).enumerate() {
+        let directory = folder.path().join(format!("at-{at}"));
+        let stays = index % 2 == 0;
+        let (_, ended) = faulty(&directory, at, faults[index % faults.len()], stays);
+        let error = ended.unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{at}: {error}");
+        let text = error.to_string();
+        assert!(text.contains(&*directory.to_string_lossy()), "{text}");
+        let found = checkpoint::latest_valid(&directory).unwrap();
+        assert!(found.rejected.is_empty(), "{at}: {:?}", found.rejected);
+        let (_, ended) = faulty(&directory, 0, Fault::Kill, false);
+        assert_eq!(ended.unwrap(), Outcome::Completed);
+        same_files(&newest(&directory), &newest(&whole));
+    }
+    // What a disk may do without being broken.
+    for fault in [Fault::Short, Fault::Interrupted] {
+        let directory = folder.path().join(format!("{fault:?}"));
+        let (_, ended) = faulty(&directory, 1, fault, true);
+        assert_eq!(ended.unwrap(), Outcome::Completed);
+        same_files(&newest(&directory), &newest(&whole));
+    }
+}
+
+#[test]
+fn a_thousand_damaged_bytes_are_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    fit(&mut trainer("epochs = 2", folder.path()), None);
+    let path = newest(folder.path());
+    let names = [MODEL, OPTIMIZER, STATE, "MANIFEST.json"];
+    let files = names.map(|name| fs::read(path.join(name)).unwrap());
+    let total: usize = files.iter().map(Vec::len).sum();
+    let mut random = 12_345_u64;
+    let mut next = |below: usize| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) as usize % below
+    };
+    for _ in 0..1000 {
+        let (mut file, mut at) = (0, next(total));
+        while at >= files[file].len() {
+            at -= files[file].len();
+            file += 1;
+        }
+        let mut bytes = files[file].clone();
+        bytes[at] ^= 1 << next(8);
+        fs::write(path.join(names[file]), &bytes).unwrap();
+        let seen = checkpoint::verify(&path).is_err();
+        assert!(seen, "byte {at} of {}", names[file]);
+        let fallback = checkpoint::latest_valid(folder.path()).unwrap();
+        assert_eq!(fallback.rejected.len(), 1);
+        assert!(fallback.path.is_some());
+        fs::write(path.join(names[file]), &files[file]).unwrap();
+    }
+    for (name, bytes) in names.iter().zip(&files) {
+        for length in (0..bytes.len()).step_by(64) {
+            fs::write(path.join(name), &bytes[..length]).unwrap();
+            assert!(checkpoint::verify(&path).is_err(), "{length} of {name}");
+        }
+        fs::write(path.join(name), bytes).unwrap();
+    }
+    checkpoint::verify(&path).unwrap();
 }
 
 const CHILD: &str = "NCPS_TEST_KILLED_RUN";

@@ -39,7 +39,7 @@ impl<M: Model + 'static> Trainer<M> {
         let begin = Instant::now();
         let state = self.staged_state();
         let parameters = &self.arrays.parameters;
-        let found = shared.gradients(parameters, &shared.frozen, &self.key(), batch)?;
+        let found = shared.gradients(parameters, &shared.frozen, &self.key(self.progress.step), batch)?;
         let updated = shared
             .update(&state, &found.flat, &found.weight)
             .map_err(lift)?;
@@ -69,7 +69,7 @@ impl<M: Model + 'static> Trainer<M> {
         let rate = self.progress.learning_rate(&self.shared.config);
         let mut arguments = self.state_arguments(rate);
         arguments.extend(self.shared.frozen.iter().cloned());
-        arguments.push(self.key());
+        arguments.push(self.key(self.progress.step));
         Form::append(&mut arguments, batch);
         let outputs = self.functions(Form::of(batch)).step.call(&arguments)?;
         graph::operations(&outputs).map_err(lift)

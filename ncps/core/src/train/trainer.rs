@@ -12,14 +12,13 @@ use super::evaluate::over;
 use super::flat::{Layout, host};
 use super::function::device_name;
 use super::metrics::Metrics;
+use super::nonfinite::Anchor;
 use super::progress::{Best, Progress};
+use super::saving::Saver;
 use super::step::{Form, Functions, Shared};
-use super::{EpochReport, Model, Observer, StepReport};
+use super::{EpochReport, Model, Observer};
 use crate::checkpoint::atomic;
 use crate::{Error, Result};
-
-pub(super) const ADVICE: &str = "lower `train.learning_rate`, set `train.clip.norm` (1.0 is usual), and check \
-                      the data for values that are not finite or not normalised";
 
 /// How [`Trainer::fit`] ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,11 +66,14 @@ pub struct Trainer<M> {
     pub(super) is_compiled: bool,
     pub(super) best_parameters: Option<Vec<f32>>,
     pub(super) signature: Option<Signature>,
+    /// Where a rollback leads to.
+    pub(super) anchor: Option<Anchor>,
+    pub(super) saver: Saver,
     traces: Rc<Cell<u64>>,
 }
 
-/// The arrays that change from step to step, all flat.
-#[derive(Debug)]
+/// The arrays that change from step to step, all flat; a clone shares them.
+#[derive(Debug, Clone)]
 pub(super) struct Arrays {
     pub(super) parameters: Array,
     pub(super) slots: Vec<Array>,
@@ -120,6 +122,8 @@ impl<M: Model + 'static> Trainer<M> {
             is_compiled,
             best_parameters: None,
             signature: None,
+            anchor: None,
+            saver: Saver::default(),
             traces: Rc::default(),
         })
     }
@@ -167,8 +171,11 @@ impl<M: Model + 'static> Trainer<M> {
         observer: &mut dyn Observer,
     ) -> Result<Summary> {
         let outcome = self.run(train, validation, observer);
+        // Also a run that fails must not leave a checkpoint half way.
+        let saved = self.finish_save(observer);
         let synchronised = self.synchronise();
         let outcome = outcome?;
+        saved?;
         synchronised?;
         Ok(self.summary(outcome))
     }
@@ -234,11 +241,11 @@ impl<M: Model + 'static> Trainer<M> {
         self.start(train)?;
         loop {
             if self.progress.epoch >= self.shared.config.epochs {
-                self.save(observer)?;
+                self.save(observer, true)?;
                 return Ok(Outcome::Completed);
             }
             if self.is_stale() {
-                self.save(observer)?;
+                self.save(observer, true)?;
                 return Ok(Outcome::EarlyStopped);
             }
             let is_done = self.train_epoch(train, observer)?;
@@ -246,7 +253,7 @@ impl<M: Model + 'static> Trainer<M> {
                 .as_mut()
                 .map(|source| &mut **source as &mut dyn BatchSource);
             if !is_done || !self.close_epoch(train, validation, observer)? {
-                self.save(observer)?;
+                self.save(observer, true)?;
                 return Ok(Outcome::Interrupted);
             }
         }
@@ -331,7 +338,9 @@ impl<M: Model + 'static> Trainer<M> {
                 None => return Ok(false),
             }
         }
-        self.check_metrics(judged.as_ref())?;
+        if self.is_rolled_back(judged.as_ref(), observer)? {
+            return Ok(true);
+        }
         let rate = self.progress.learning_rate(config);
         let report = self
             .progress
@@ -344,24 +353,9 @@ impl<M: Model + 'static> Trainer<M> {
         let every = config.checkpoint.every;
         let is_due = every > 0 && self.progress.epoch.is_multiple_of(every);
         if is_due || report.is_best && config.checkpoint.keep_best {
-            self.save(observer)?;
+            self.save(observer, false)?;
         }
         Ok(true)
-    }
-
-    fn check_metrics(&self, validation: Option<&Metrics>) -> Result<()> {
-        let loss = validation.and_then(|metrics| metrics.get("loss")).copied();
-        let report = StepReport {
-            step: self.progress.step,
-            updates: self.progress.updates,
-            epoch: self.progress.epoch,
-            step_in_epoch: self.progress.step_in_epoch,
-            steps_per_epoch: self.progress.steps_per_epoch,
-            loss: 0.0,
-            gradient_norm: None,
-            learning_rate: 0.0,
-        };
-        self.check_finite("validation loss", loss, &report)
     }
 
     fn judge(
