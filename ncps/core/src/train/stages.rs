@@ -39,7 +39,12 @@ impl<M: Model + 'static> Trainer<M> {
         let begin = Instant::now();
         let state = self.staged_state();
         let parameters = &self.arrays.parameters;
-        let found = shared.gradients(parameters, &shared.frozen, &self.key(self.progress.step), batch)?;
+        let found = shared.gradients(
+            parameters,
+            &shared.frozen,
+            &self.key(self.progress.step),
+            batch,
+        )?;
         let updated = shared
             .update(&state, &found.flat, &found.weight)
             .map_err(lift)?;
