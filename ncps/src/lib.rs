@@ -32,7 +32,7 @@ pub use ncps_core::rnn::{
 pub use ncps_core::wiring::{
     AutoNcp, CustomWiring, FullyConnected, Ncp, Random, Wiring, WiringConfig,
 };
-pub use ncps_core::{cell, checkpoint, import, init, kernel, rnn, train, wiring};
+pub use ncps_core::{cell, checkpoint, import, init, kernel, rnn, selftest, train, wiring};
 #[cfg(feature = "datasets")]
 pub use ncps_datasets as datasets;
 pub use ncps_models as models;

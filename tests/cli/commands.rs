@@ -197,6 +197,35 @@ fn devices_and_doctor_say_what_is_here() {
 }
 
 #[test]
+fn the_self_test_holds_every_kernel_of_this_machine_against_the_recordings() {
+    let here = Workplace::new();
+    let report: serde_json::Value =
+        serde_json::from_str(&here.ok(&["doctor", "--selftest", "--json"]).stdout).unwrap();
+    assert_eq!(report["ok"], true);
+    let kernels = report["kernels"].as_array().unwrap();
+    for name in [
+        "cfc",
+        "cfc wired",
+        "cfc mixed memory",
+        "ltc",
+        "ltc mixed memory",
+        "lstm",
+    ] {
+        assert!(
+            kernels
+                .iter()
+                .any(|k| k["kernel"] == name && k["cases"].as_u64().unwrap() > 0),
+            "{name}"
+        );
+    }
+    let text = here.ok(&["doctor", "--selftest"]).stdout;
+    assert!(
+        text.contains("libmlx") && !text.contains("FAILED"),
+        "{text}"
+    );
+}
+
+#[test]
 fn completions_are_made_for_each_shell() {
     let here = Workplace::new();
     for shell in ["bash", "zsh", "fish"] {

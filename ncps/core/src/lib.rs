@@ -9,6 +9,7 @@ pub mod import;
 pub mod init;
 pub mod kernel;
 pub mod rnn;
+pub mod selftest;
 pub mod train;
 pub mod wiring;
 

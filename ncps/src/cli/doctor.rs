@@ -10,15 +10,20 @@ use ncps::profiling::device;
 use serde::Serialize;
 
 use super::output::Output;
+use super::selftest;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  ncps doctor\n  ncps doctor --json\n  ncps doctor --fetch-cuda 12 && NCPS_MLX_LIBRARY=cuda ncps doctor"
+    after_help = "Examples:\n  ncps doctor\n  ncps doctor --json\n  ncps doctor --selftest\n  ncps doctor --fetch-cuda 12 && NCPS_MLX_LIBRARY=cuda ncps doctor"
 )]
 pub(crate) struct DoctorArguments {
     /// Download MLX's CUDA library and NVIDIA's parts for this CUDA version (Linux), then check.
     #[arg(long, value_enum, value_name = "VERSION")]
     fetch_cuda: Option<Cuda>,
+
+    /// Run every kernel of this device on recorded cases, values and gradients, and compare with the reference package.
+    #[arg(long)]
+    selftest: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -78,6 +83,9 @@ pub(crate) fn run(arguments: &DoctorArguments, output: &Output) -> Result<()> {
         fetch(version, output)?;
     }
     let facts = facts::facts();
+    if arguments.selftest {
+        return selftest::run(&facts, output);
+    }
     let checks = checks(&facts);
     if output.json {
         output.json_line(

@@ -13,6 +13,7 @@ mod logging;
 mod output;
 mod predict;
 mod progress;
+mod selftest;
 mod signals;
 mod stream;
 mod train;

@@ -108,6 +108,11 @@ pub enum Level {
 impl Level {
     const ALL: [Level; 4] = [Level::Portable, Level::Avx2, Level::Avx512, Level::Neon];
 
+    /// The levels of this processor, narrowest first.
+    pub fn available() -> impl Iterator<Item = Level> {
+        Level::ALL.into_iter().filter(|level| level.is_available())
+    }
+
     /// The name used by [`force`] and in reports.
     pub fn name(self) -> &'static str {
         match self {
