@@ -3,6 +3,7 @@
 use crate::runner::{CommandLine, CommandRunner, SystemRunner};
 use crate::{Reading, Reason, Scope, Unit};
 use std::fs;
+use std::time::Duration;
 
 /// Linux reports times in hundredths of a second on every architecture (`USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -21,7 +22,7 @@ pub fn process() -> Reading {
             Ok(text) => parse_stat(&text),
             Err(error) => Reading::unavailable(Reason::ToolFailed, error.to_string()),
         },
-        "macos" => from_ps(&SystemRunner, std::process::id()),
+        "macos" => from_ps(&SystemRunner::default(), std::process::id()),
         other => {
             let detail = format!("no source of processor time is known on {other}");
             Reading::unavailable(Reason::UnsupportedBySystem, detail)
@@ -29,22 +30,53 @@ pub fn process() -> Reading {
     }
 }
 
+/// Processor time of the calling thread.
+pub(crate) fn thread() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    // The clock of a thread starts at 0, so neither part is negative.
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Processor time of the programs that this process started and that have ended.
+///
+/// # Source
+/// Linux: fields 16 and 17 of `/proc/self/stat`, in steps of 10 ms.
+///
+/// # Units
+/// Seconds.
+#[must_use]
+pub(crate) fn ended_children() -> Reading {
+    match fs::read_to_string("/proc/self/stat") {
+        Ok(text) => parse_times(&text, 13, "/proc/self/stat cutime + cstime"),
+        Err(error) => Reading::unavailable(Reason::UnsupportedBySystem, error.to_string()),
+    }
+}
+
 fn parse_stat(text: &str) -> Reading {
+    parse_times(text, 11, "/proc/self/stat utime + stime")
+}
+
+/// Two fields in clock ticks that follow `skip` others after the name.
+fn parse_times(text: &str, skip: usize, source: &str) -> Reading {
     // The second field is the program's name in brackets, which may hold blanks and brackets.
     let fields = text
         .rsplit_once(')')
         .map(|(_, rest)| rest.split_whitespace());
-    let mut times = fields.into_iter().flatten().skip(11).map(str::parse::<u32>);
+    let mut times = fields
+        .into_iter()
+        .flatten()
+        .skip(skip)
+        .map(str::parse::<u32>);
     match (times.next(), times.next()) {
         (Some(Ok(user)), Some(Ok(system))) => {
             let seconds = (f64::from(user) + f64::from(system)) / TICKS_PER_SECOND;
-            Reading::measured(seconds, Unit::Seconds, "/proc/self/stat utime + stime")
-                .with_scope(Scope::Process)
+            Reading::measured(seconds, Unit::Seconds, source).with_scope(Scope::Process)
         }
-        _ => Reading::unavailable(
-            Reason::ParseFailed,
-            "/proc/self/stat has no fields 14 and 15",
-        ),
+        _ => {
+            let detail = format!("`{source}` could not be read");
+            Reading::unavailable(Reason::ParseFailed, detail)
+        }
     }
 }
 
@@ -79,6 +111,23 @@ mod tests {
     fn the_name_of_the_program_does_not_shift_the_fields() {
         let text = "7 (a b) c) S 1 1 1 0 -1 4194304 9 0 0 0 250 50 0 0 20 0 1 0 9 1 1";
         assert_eq!(parse_stat(text).value(), Some(3.0));
+    }
+
+    #[test]
+    fn the_time_of_ended_children_stands_behind_ones_own() {
+        let text = "7 (x) S 1 1 1 0 -1 4194304 9 0 0 0 250 50 100 20 20 0 1 0 9 1 1";
+        let children = parse_times(text, 13, "children");
+        assert_eq!(children.value(), Some(1.2));
+    }
+
+    #[test]
+    fn work_takes_time_of_the_thread() {
+        let before = thread();
+        let mut sum = 0u64;
+        while thread() < before + Duration::from_millis(1) {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        assert!(sum > 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! there is none. [`device`] finds out what the machine is; [`plot`] and [`report`] show what a run did.
 //! Nothing here depends on MLX.
 
+pub mod capture;
 pub mod chips;
 pub mod cpu_time;
 pub mod device;
@@ -15,7 +16,9 @@ pub mod profile;
 mod reading;
 pub mod report;
 pub mod runner;
+pub mod sampler;
 pub mod table;
+pub mod telemetry;
 
 pub use error::{Error, Result};
 pub use profile::Profiler;

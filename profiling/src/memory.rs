@@ -15,7 +15,7 @@ use std::fs;
 pub fn rss() -> Reading {
     match std::env::consts::OS {
         "linux" => from_proc("VmRSS"),
-        "macos" => rss_from_ps(&SystemRunner, std::process::id()),
+        "macos" => rss_from_ps(&SystemRunner::default(), std::process::id()),
         other => unsupported(other),
     }
 }
@@ -55,7 +55,7 @@ fn from_proc(key: &str) -> Reading {
 }
 
 /// Reads a line such as `VmRSS: 1234 kB`; the kernel's kB is 1024 bytes.
-fn parse_status(text: &str, key: &str) -> Reading {
+pub(crate) fn parse_status(text: &str, key: &str) -> Reading {
     let line = text
         .lines()
         .find_map(|l| l.strip_prefix(key)?.strip_prefix(':'));

@@ -3,91 +3,19 @@
 //! Detection never fails. A fact that the system does not tell is absent from its field and listed,
 //! with the reason, in [`Machine::missing`].
 
+mod host;
 mod linux;
 mod macos;
 mod nvidia;
 
+pub(crate) use host::reason_of;
+pub use host::{Host, System};
 pub use nvidia::QUERY as NVIDIA_QUERY;
 
 use crate::chips::ChipMatch;
-use crate::runner::{CommandLine, CommandOutput, CommandRunner, RunFailure, SystemRunner};
+use crate::runner::CommandRunner;
 use crate::{Reading, Reason};
 use serde::Serialize;
-use std::path::PathBuf;
-
-/// Operating system, as far as probes differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum System {
-    /// macOS.
-    Macos,
-    /// Linux.
-    Linux,
-    /// Anything else: little can be found out.
-    Other,
-}
-
-/// Where to look: a real machine, or a recorded one in tests.
-#[derive(Debug)]
-pub struct Host<R: CommandRunner> {
-    /// Operating system of the host.
-    pub system: System,
-    /// Folder that holds `proc`, `sys` and `etc`; `/` on a real machine.
-    pub root: PathBuf,
-    /// Runs the system's tools.
-    pub runner: R,
-}
-
-impl Host<SystemRunner> {
-    /// The machine that this program runs on.
-    #[must_use]
-    pub fn this_machine() -> Self {
-        let system = match std::env::consts::OS {
-            "macos" => System::Macos,
-            "linux" => System::Linux,
-            _ => System::Other,
-        };
-        Self {
-            system,
-            root: PathBuf::from("/"),
-            runner: SystemRunner,
-        }
-    }
-}
-
-impl<R: CommandRunner> Host<R> {
-    /// Text of a file below the root; `None` if it cannot be read.
-    fn file(&self, path: &str) -> Option<String> {
-        std::fs::read_to_string(self.root.join(path)).ok()
-    }
-
-    /// Output of a tool that succeeded, or the reason for [`Machine::missing`].
-    pub(crate) fn ask(&self, command: &CommandLine) -> Result<CommandOutput, (Reason, String)> {
-        match self.runner.run(command) {
-            Ok(output) if output.status == Some(0) => Ok(output),
-            Ok(output) => {
-                let said = output
-                    .stderr
-                    .lines()
-                    .chain(output.stdout.lines())
-                    .next()
-                    .unwrap_or("");
-                Err((
-                    Reason::ToolFailed,
-                    format!("`{}` failed: {said}", command.program),
-                ))
-            }
-            Err(failure) => {
-                let reason = match failure {
-                    RunFailure::Missing { .. } => Reason::ToolMissing,
-                    RunFailure::TimedOut { .. } => Reason::TimedOut,
-                    _ => Reason::ToolFailed,
-                };
-                Err((reason, failure.to_string()))
-            }
-        }
-    }
-}
 
 /// A machine, as far as its system tells.
 #[derive(Debug, Clone, PartialEq, Serialize)]

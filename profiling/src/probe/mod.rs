@@ -3,18 +3,36 @@
 //! Every probe is a pure parser behind a [`crate::runner::CommandRunner`]. A probe that cannot
 //! answer gives a [`Reading::Unavailable`] with the reason, never a zero.
 
-mod apple;
+mod explain;
+mod instruments;
+mod ioreg;
+mod linux;
+mod mac_memory;
 mod macmon;
+mod neural;
 mod nvidia;
+mod plist;
+mod power_state;
 mod powermetrics;
+mod rusage;
+mod source;
+
+pub use explain::{explain, names};
+pub use instruments::{TraceSupport, export_commands, trace_support};
+pub(crate) use linux::LinuxFiles;
+pub use neural::{assumed_share, cache_hit_rate, hardware_bandwidth, ne_utilization};
+pub use powermetrics::sudoers_line;
+pub(crate) use rusage::ended_children;
+pub(crate) use source::{Source, conditions, sources};
 
 use crate::device::{Host, System};
 use crate::runner::CommandRunner;
-use crate::{Reading, Reason};
-use serde::Serialize;
+use crate::{Reading, Reason, Unit};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// A reading with its stable name, such as `gpu.busy`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
     /// Name: a part of the machine, a dot, and what is read.
     pub name: String,
@@ -23,7 +41,7 @@ pub struct Metric {
 }
 
 impl Metric {
-    fn new(name: impl Into<String>, reading: Reading) -> Self {
+    pub(crate) fn new(name: impl Into<String>, reading: Reading) -> Self {
         Self {
             name: name.into(),
             reading,
@@ -38,26 +56,48 @@ pub struct Permission {
     pub sudo: bool,
 }
 
-/// Asks every probe of this system once; on a Mac with `macmon` this takes about a second.
+/// Asks every probe of this system once; on a Mac with `macmon` this takes about a second, on
+/// Linux a quarter of one.
 #[must_use]
 pub fn sample<R: CommandRunner>(host: &Host<R>, permission: Permission) -> Vec<Metric> {
-    match host.system {
-        System::Macos => apple::sample(host, permission),
-        System::Linux => nvidia::sample(host),
-        System::Other => vec![Metric::new(
-            "machine",
-            Reading::unavailable(
-                Reason::UnsupportedBySystem,
-                "probes exist for macOS and Linux",
-            ),
-        )],
+    let mut files = LinuxFiles::default();
+    let start = std::time::Instant::now();
+    if host.system == System::Linux {
+        files.read(host, Duration::ZERO);
     }
+    let mut metrics: Vec<Metric> = sources(host, permission)
+        .iter()
+        .flat_map(|source| source.ask(host))
+        .collect();
+    if host.system == System::Linux {
+        // Shares of time need two looks at the counters.
+        let left = Duration::from_millis(250).saturating_sub(start.elapsed());
+        std::thread::sleep(left);
+        metrics.extend(files.read(host, start.elapsed()));
+    }
+    metrics.extend(conditions(host));
+    first_of_each(metrics)
+}
+
+/// One metric a name: the first that has a value, else the first reason.
+pub(crate) fn first_of_each(metrics: Vec<Metric>) -> Vec<Metric> {
+    let mut kept: Vec<Metric> = Vec::new();
+    for metric in metrics {
+        match kept.iter_mut().find(|m| m.name == metric.name) {
+            Some(known) if known.reading.value().is_none() && metric.reading.value().is_some() => {
+                *known = metric;
+            }
+            Some(_) => {}
+            None => kept.push(metric),
+        }
+    }
+    kept
 }
 
 /// A share that must lie between 0 and 100 percent; a value beyond is a misread, not a busy machine.
 fn percent(value: f64, source: &str) -> Reading {
     if (0.0..=100.0).contains(&value) {
-        return Reading::measured(value / 100.0, crate::Unit::Ratio, source);
+        return Reading::measured(value / 100.0, Unit::Ratio, source);
     }
     let detail = format!("{source} gave {value} %, which is not a share");
     Reading::unavailable(Reason::ParseFailed, detail)
@@ -72,11 +112,29 @@ fn watts(value: f64, source: &str) -> Result<f64, Reading> {
     Err(Reading::unavailable(Reason::ParseFailed, detail))
 }
 
+/// A clock that a processor can have, from MHz.
+fn clock(megahertz: f64, source: &str) -> Reading {
+    if (0.0..10_000.0).contains(&megahertz) {
+        return Reading::measured(megahertz * 1e6, Unit::Hertz, source);
+    }
+    let detail = format!("{source} gave {megahertz} MHz, which no processor reaches");
+    Reading::unavailable(Reason::ParseFailed, detail)
+}
+
+/// A temperature at which a chip can work.
+fn celsius(value: f64, source: &str) -> Reading {
+    if (-40.0..150.0).contains(&value) {
+        return Reading::measured(value, Unit::Celsius, source);
+    }
+    let detail = format!("{source} gave {value} °C, at which no chip works");
+    Reading::unavailable(Reason::ParseFailed, detail)
+}
+
 /// Power as Apple's energy model has it.
 fn modelled_power(value: f64, source: &str) -> Reading {
     watts(value, source).map_or_else(
         |misread| misread,
-        |value| Reading::estimated(value, crate::Unit::Watts, source, "Apple's energy model"),
+        |value| Reading::estimated(value, Unit::Watts, source, "Apple's energy model"),
     )
 }
 
@@ -97,13 +155,7 @@ fn retire_frozen(metrics: &mut [Metric]) {
 }
 
 fn unreadable(source: &str, text: &str) -> Reading {
-    let first = text
-        .lines()
-        .next()
-        .unwrap_or("")
-        .chars()
-        .take(80)
-        .collect::<String>();
+    let first: String = text.lines().next().unwrap_or("").chars().take(80).collect();
     Reading::unavailable(Reason::ParseFailed, format!("{source} printed `{first}`"))
 }
 
