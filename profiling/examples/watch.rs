@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p ncps-profiling --example watch -- 10`
 
+#![allow(clippy::print_stdout, reason = "printing is what this program is for")]
+
 use ncps_profiling::device::Host;
 use ncps_profiling::sampler::{Sampler, SamplerOptions};
 use std::time::Duration;
