@@ -552,9 +552,12 @@ fn a_machine_that_says_nothing_gives_no_value() {
     assert_eq!(nothing.system, System::Other);
 }
 
+/// Reads an answer.
+type Parser = fn(&str) -> Vec<Metric>;
+
 /// Every parser with an answer that it should read.
-fn parsers() -> Vec<(fn(&str) -> Vec<Metric>, String)> {
-    let mut cases = Vec::new();
+fn parsers() -> Vec<(Parser, String)> {
+    let mut cases: Vec<(Parser, String)> = Vec::new();
     for machine in ["m1-macos13", "m3-max-macos15", "linux-h200"] {
         let host = recorded(machine);
         for source in sources(&host, Permission { sudo: true }) {
