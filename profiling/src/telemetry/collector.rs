@@ -130,7 +130,8 @@ impl Collector {
                 }
             }
             reading @ Reading::Unavailable { .. } => {
-                if !track.retired {
+                let known = track.reason.as_ref().map_or(0, telling);
+                if !track.retired && telling(&reading) >= known {
                     track.reason = Some(reading);
                 }
             }
@@ -190,6 +191,19 @@ impl Collector {
             .map(|(name, track)| track.finish(name, duration))
             .collect();
         (series, self.events)
+    }
+}
+
+/// How much a reason tells: a tool that is there and fails says more than one that is missing.
+fn telling(reading: &Reading) -> u8 {
+    match reading {
+        Reading::Unavailable { reason, .. } => match reason {
+            Reason::ToolMissing => 1,
+            Reason::NeedsRoot => 3,
+            Reason::CounterFrozen => 4,
+            _ => 2,
+        },
+        Reading::Available { .. } => 0,
     }
 }
 
@@ -338,9 +352,13 @@ mod tests {
     fn a_metric_that_never_came_says_why() {
         let mut collector = collector();
         let missing = Reading::unavailable(Reason::ToolMissing, "no macmon");
-        collector.tick(at(0), vec![Metric::new("ane.power", missing)]);
+        let refused = Reading::unavailable(Reason::NeedsRoot, "sudo wants a password");
+        collector.tick(at(0), vec![Metric::new("cpu.power", refused)]);
+        let metric = |name: &str| Metric::new(name, missing.clone());
+        collector.tick(at(1), vec![metric("ane.power"), metric("cpu.power")]);
         let (series, _) = collector.finish(Duration::from_secs(1));
         assert_eq!(reason(of(&series, "ane.power")), Reason::ToolMissing);
+        assert_eq!(reason(of(&series, "cpu.power")), Reason::NeedsRoot);
         assert_eq!(of(&series, "ane.power").unit, None);
     }
 
