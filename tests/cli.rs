@@ -23,5 +23,7 @@ mod predict;
 mod resume;
 #[path = "cli/run_directory.rs"]
 mod run_directory;
+#[path = "cli/runs.rs"]
+mod runs;
 #[path = "cli/support.rs"]
 mod support;

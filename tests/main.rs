@@ -10,3 +10,4 @@
 
 mod golden;
 mod library_use;
+mod reliability;

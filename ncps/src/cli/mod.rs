@@ -1,6 +1,7 @@
 //! The command line: arguments, one module per command.
 
 mod bench;
+mod clean;
 mod completions;
 mod config;
 mod data;
@@ -13,8 +14,10 @@ mod logging;
 mod output;
 mod predict;
 mod progress;
+mod runs;
 mod selftest;
 mod signals;
+mod status;
 mod stream;
 mod train;
 mod wiring;
@@ -24,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use logging::{LogFormat, LogLevel};
 use output::{ColorChoice, Output};
 
 /// Train neural circuit policies: LTC and CfC networks on wiring graphs.
@@ -58,6 +62,18 @@ struct Common {
     /// Log more to stderr: -v information, -vv details.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// How log lines are written, on stderr and in a run's log.txt.
+    #[arg(
+        long = "log",
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    log_format: LogFormat,
+    /// The least level that goes to a run's log.txt.
+    #[arg(long, global = true, value_enum, default_value_t = LogLevel::Info, value_name = "LEVEL")]
+    log_level: LogLevel,
     /// When to colour messages.
     #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
     color: ColorChoice,
@@ -71,6 +87,12 @@ enum Command {
     Eval(eval::EvalArguments),
     /// Predict with a trained run: a file in, a file out, or line by line.
     Predict(predict::PredictArguments),
+    /// List the runs of a folder: state, best result, time, size.
+    Runs(runs::RunsArguments),
+    /// Show what one run is doing and whether its checkpoints are sound.
+    Status(status::StatusArguments),
+    /// Show what can be removed from a folder of runs, and remove it with --yes.
+    Clean(clean::CleanArguments),
     /// Look into data files.
     #[command(subcommand)]
     Data(data::DataCommand),
@@ -100,7 +122,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let common = arguments.common;
     let output = Output::new(common.json, common.quiet, common.color);
-    logging::start(common.verbose);
+    logging::start(common.verbose, common.log_format, common.log_level);
     #[cfg(debug_assertions)]
     if let Err(error) = arm_fault() {
         output.error(&error);
@@ -161,6 +183,9 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<()> {
         Command::Train(arguments) => train::run(&arguments, output),
         Command::Eval(arguments) => eval::run(&arguments, output),
         Command::Predict(arguments) => predict::run(&arguments, output),
+        Command::Runs(arguments) => runs::run(&arguments, output),
+        Command::Status(arguments) => status::run(&arguments, output),
+        Command::Clean(arguments) => clean::run(&arguments, output),
         Command::Data(command) => data::run(&command, output),
         Command::Wiring(command) => wiring::run(&command, output),
         Command::Init(arguments) => init::run(&arguments, output),

@@ -38,6 +38,17 @@ pub struct RunConfig {
     /// How to train it.
     #[serde(default)]
     pub train: TrainConfig,
+    /// What is written beside the results.
+    #[serde(default)]
+    pub log: LogConfig,
+}
+
+/// The `[log]` table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// Whether the metrics also go to event files for TensorBoard (`tensorboard --logdir runs`); default false.
+    pub tensorboard: bool,
 }
 
 impl RunConfig {

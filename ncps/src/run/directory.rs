@@ -42,7 +42,28 @@ pub(crate) const PLOTS: &str = "plots";
 pub(crate) const REPORT: &str = "report.html";
 pub(crate) const SUMMARY: &str = "summary.json";
 pub(crate) const LOG: &str = "log.txt";
-const LOCK: &str = ".lock";
+pub(crate) const LOCK: &str = ".lock";
+/// How the names of TensorBoard's event files begin.
+pub(crate) const EVENTS: &str = "events.out.tfevents.";
+
+/// Everything that a run directory has, apart from event files and what is being written.
+pub(crate) const FILES: [&str; 11] = [
+    CONFIG,
+    MODEL,
+    MODEL_CONFIG,
+    CHECKPOINTS,
+    METRICS,
+    METRICS_PARQUET,
+    PLOTS,
+    REPORT,
+    SUMMARY,
+    LOG,
+    LOCK,
+];
+
+pub(crate) fn is_event_file(name: &str) -> bool {
+    name.starts_with(EVENTS)
+}
 
 impl RunDirectory {
     /// Makes or takes over the directory at `path` and locks it against other processes.
@@ -108,17 +129,21 @@ impl RunDirectory {
         self.path.join(name)
     }
 
-    /// Writes a file inside, whole or not at all; its folder is made where needed.
+    /// Writes a file inside, whole or not at all; a folder of the directory is made where needed, the directory itself not.
     ///
     /// # Errors
     /// [`Error::Write`] or [`Error::Core`] without permission or space.
     pub fn write(&self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
         let path = self.join(name);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(|source| Error::Write {
+        if let Some(folder) = path.parent()
+            && folder != self.path
+            && let Err(source) = fs::create_dir(folder)
+            && source.kind() != ErrorKind::AlreadyExists
+        {
+            return Err(Error::Write {
                 path: folder.to_owned(),
                 source,
-            })?;
+            });
         }
         atomic::write_file(&path, bytes)?;
         Ok(())
@@ -143,7 +168,8 @@ impl RunDirectory {
     }
 }
 
-/// Whether something would be lost by writing to `path`: any entry but our own lock counts.
+/// Whether something would be lost by writing to `path`: any entry counts but our own lock and what a process left that was
+/// killed before it had written its first file.
 fn is_occupied(path: &Path) -> Result<bool> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
@@ -155,7 +181,12 @@ fn is_occupied(path: &Path) -> Result<bool> {
             });
         }
     };
-    Ok(entries.flatten().any(|entry| entry.file_name() != LOCK))
+    // Where our lock lies, so may a log that nothing followed.
+    let has_lock = path.join(LOCK).exists();
+    let mut names = entries.flatten().map(|entry| entry.file_name());
+    let is_nothing =
+        |name: &str| name == LOCK || has_lock && (name == LOG || atomic::is_leftover(name));
+    Ok(names.any(|name| !name.to_str().is_some_and(is_nothing)))
 }
 
 fn lock(path: &Path) -> Result<File> {
@@ -221,6 +252,18 @@ mod tests {
         let aside = second.replaced().unwrap();
         assert_eq!(fs::read(aside.join(CONFIG)).unwrap(), b"seed = 1\n");
         assert!(!path.join(CONFIG).exists());
+    }
+
+    #[test]
+    fn a_run_that_was_killed_before_its_first_file_begins_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a");
+        drop(RunDirectory::open(&path, Existing::Refuse).unwrap());
+        fs::write(path.join(".config.toml.tmp-99"), "half").unwrap();
+        fs::write(path.join(LOG), "begun").unwrap();
+        for existing in [Existing::Resume, Existing::Refuse, Existing::Replace] {
+            assert!(!RunDirectory::open(&path, existing).unwrap().is_resumed());
+        }
     }
 
     #[test]

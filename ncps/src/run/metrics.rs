@@ -57,6 +57,11 @@ impl MetricsTable {
         }
     }
 
+    /// Names the loss and the metrics, in the order of [`Row::values`].
+    pub(crate) fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
     /// Takes over the rows up to `step` of a file that an earlier sitting wrote.
     pub(crate) fn recover(&mut self, path: &Path, step: u64) -> Result<()> {
         let text = match std::fs::read_to_string(path) {

@@ -2,9 +2,11 @@
 
 pub(crate) mod arrays;
 mod batches;
+mod cleaning;
 pub mod device;
 mod directory;
 mod figures;
+mod inspect;
 mod metrics;
 mod model_file;
 mod plan;
@@ -13,7 +15,9 @@ mod record;
 mod report;
 mod resume;
 mod session;
+mod sizes;
 mod summary;
+mod tensorboard;
 mod training;
 
 use std::path::Path;
@@ -23,8 +27,12 @@ use ncps_core::train::Observer;
 use crate::error::Result;
 
 pub use batches::WindowSource;
+pub use cleaning::{Removable, Waste, find_waste, remove};
 pub use directory::{Existing, RunDirectory};
 pub use figures::wiring_graph;
+pub use inspect::{
+    BestValue, CheckpointInfo, RunInfo, RunState, checkpoints, find_runs, inspect, is_run,
+};
 pub use model_file::{ModelDescription, load_description};
 pub use plan::{MemoryEstimate, Plan};
 pub use predictor::{Carried, Predictor};

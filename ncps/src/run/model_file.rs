@@ -8,6 +8,7 @@ use ncps_models::{ModelConfig, Network};
 use serde::{Deserialize, Serialize};
 
 use super::directory::{MODEL, MODEL_CONFIG};
+use super::sizes;
 use crate::error::{Error, Result};
 
 /// The largest description that is read.
@@ -62,9 +63,39 @@ impl ModelDescription {
     /// # Errors
     /// [`Error::Core`] for a damaged or foreign weight file, [`Error::Models`] for a network that cannot be built.
     pub fn load_network(&self, folder: &Path) -> Result<Box<dyn Network>> {
+        let path = folder.join(MODEL);
+        self.check_sizes(&path)?;
         let mut network = self.model.build(self.inputs, self.outputs, 0)?;
-        checkpoint::load_model(&folder.join(MODEL), &mut network)?;
+        checkpoint::load_model(&path, &mut network)?;
         Ok(network)
+    }
+
+    /// Refuses sizes that the weights cannot have, before anything of these sizes is made.
+    fn check_sizes(&self, weights: &Path) -> Result<()> {
+        let bytes = std::fs::metadata(weights).map_err(|source| Error::Read {
+            path: weights.to_owned(),
+            what: "weights",
+            source,
+        })?;
+        let values = bytes.len() / 4;
+        let foreign = |key: &str, found: u64| Error::ForeignModel {
+            path: MODEL_CONFIG.into(),
+            problem: format!("`{key}` is {found}, but `{MODEL}` has {values} values at most"),
+        };
+        for (key, found) in [("inputs", self.inputs), ("outputs", self.outputs)] {
+            if found as u64 > values {
+                return Err(foreign(key, found as u64));
+            }
+        }
+        let model = serde_json::to_value(&self.model);
+        let model = model.map_err(|error| Error::ForeignModel {
+            path: MODEL_CONFIG.into(),
+            problem: error.to_string(),
+        })?;
+        match sizes::first_above(&model, values) {
+            Some((key, found)) => Err(foreign(&key, found)),
+            None => Ok(()),
+        }
     }
 }
 

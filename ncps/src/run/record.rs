@@ -6,6 +6,7 @@ use ncps_core::train::{
 
 use super::Watcher;
 use super::metrics::{MetricsFile, MetricsTable};
+use super::tensorboard::EventFile;
 use crate::error::Error;
 
 /// Writes metrics to the run directory and passes everything on to a watcher.
@@ -16,6 +17,7 @@ pub(crate) struct Recorder<'a> {
     pub(crate) step: u64,
     pub(crate) epochs: u64,
     file: MetricsFile,
+    events: Option<EventFile>,
     watcher: &'a mut dyn Watcher,
     failure: Option<Error>,
 }
@@ -24,11 +26,13 @@ impl<'a> Recorder<'a> {
     pub(crate) fn new(
         table: MetricsTable,
         file: MetricsFile,
+        events: Option<EventFile>,
         watcher: &'a mut dyn Watcher,
     ) -> Self {
         Self {
             table,
             file,
+            events,
             watcher,
             steps: 0,
             step: 0,
@@ -48,8 +52,15 @@ impl<'a> Recorder<'a> {
 
     /// Adds rows to the table and the file.
     pub(crate) fn add(&mut self, rows: impl IntoIterator<Item = super::metrics::Row>) {
+        let before = self.table.rows.len();
         let lines: String = rows.into_iter().map(|row| self.table.push(row)).collect();
-        if let Err(error) = self.file.append(&lines) {
+        let added = &self.table.rows[before..];
+        let events = self.events.as_mut();
+        let written = self
+            .file
+            .append(&lines)
+            .and_then(|()| events.map_or(Ok(()), |events| events.add(self.table.columns(), added)));
+        if let Err(error) = written {
             self.failure.get_or_insert(error);
         }
     }
@@ -74,7 +85,12 @@ impl Observer for Recorder<'_> {
 
     fn on_nonfinite(&mut self, report: &NonfiniteReport) {
         self.table.go_back(report.resumes_at);
-        if let Err(error) = self.file.rewrite(&self.table) {
+        let events = self.events.as_mut();
+        let written = self
+            .file
+            .rewrite(&self.table)
+            .and_then(|()| events.map_or(Ok(()), |events| events.go_back(report.resumes_at)));
+        if let Err(error) = written {
             self.failure.get_or_insert(error);
         }
         self.step = report.resumes_at;

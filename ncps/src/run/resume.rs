@@ -8,7 +8,7 @@ use super::directory::{CONFIG, RunDirectory};
 use crate::error::{Error, Result};
 
 /// Keys that may change between two sittings: how long, where to, on what, what to keep.
-const FREE: [&str; 9] = [
+const FREE: [&str; 10] = [
     "name",
     "output",
     "device",
@@ -18,6 +18,7 @@ const FREE: [&str; 9] = [
     "train.on_nonfinite",
     "train.nonfinite_limit",
     "train.rollback_factor",
+    "log.",
 ];
 
 /// Compares the configuration in the directory with the one of now.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ncps_core::checkpoint;
+use ncps_core::checkpoint::{self, atomic};
 use ncps_core::train::{BatchSource, Metrics, Outcome, Trainer, compilations};
 use ncps_models::Network;
 use ncps_profiling::memory;
@@ -16,6 +16,7 @@ use super::report::{self, Results};
 use super::resume;
 use super::session::{Session, Split};
 use super::summary::{SCHEMA, Status, Summary};
+use super::tensorboard::EventFile;
 use crate::error::Result;
 
 /// Trains the session's network; see [`Session::train`].
@@ -29,13 +30,18 @@ pub(super) fn run(
     if directory.is_resumed() {
         resume::check_same(directory, &config_text)?;
     }
+    atomic::clean(directory.path())?;
     directory.write(CONFIG, config_text.as_bytes())?;
     directory.write(MODEL_CONFIG, session.description().to_json()?.as_bytes())?;
     let earlier = earlier_seconds(directory);
     let mut sources = Sources::of(&session)?;
     let (mut trainer, table) = trainer(&session, directory, watcher)?;
     let file = MetricsFile::begin(directory, &table)?;
-    let mut recorder = Recorder::new(table, file, watcher);
+    let events = match session.config().log.tensorboard {
+        true => Some(EventFile::begin(directory, trainer.step())?),
+        false => None,
+    };
+    let mut recorder = Recorder::new(table, file, events, watcher);
     (recorder.step, recorder.epochs) = (trainer.step(), trainer.epoch());
 
     let started = Instant::now();

@@ -9,6 +9,9 @@ use super::fault::{point, write_all};
 
 use crate::{Error, Result};
 
+/// The role of a directory that is being replaced.
+const WAS: &str = "was";
+
 /// What a write outlives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -83,6 +86,28 @@ pub fn remove_directory(path: &Path) -> Result<()> {
     removed.map_err(io("remove", path))
 }
 
+/// Puts back directories whose replacement a killed process did not finish.
+///
+/// # Errors
+/// [`Error::Io`]. The caller makes sure that no other process writes there.
+pub fn restore(directory: &Path) -> Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(io("list", directory))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(io("list", directory))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let place = name.and_then(|name| name.strip_prefix('.')?.rsplit_once(&format!(".{WAS}-")));
+        if let Some((place, _)) = place
+            && !directory.join(place).exists()
+        {
+            fs::rename(&path, directory.join(place)).map_err(io("restore", &path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes what killed processes left of this module's work in a directory.
 ///
 /// # Errors
@@ -92,10 +117,7 @@ pub fn clean(directory: &Path) -> Result<()> {
     for entry in entries {
         let path = entry.map_err(io("list", directory))?.path();
         let name = path.file_name().and_then(|name| name.to_str());
-        let is_ours = name.is_some_and(|name| {
-            name.starts_with('.') && (name.contains(".tmp-") || name.contains(".old-"))
-        });
-        if is_ours {
+        if name.is_some_and(is_leftover) {
             let removed = match path.is_dir() {
                 true => fs::remove_dir_all(&path),
                 false => fs::remove_file(&path),
@@ -104,6 +126,12 @@ pub fn clean(directory: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a name is one that this module gives to what it has not finished.
+pub fn is_leftover(name: &str) -> bool {
+    let roles = ["tmp", "old", WAS];
+    name.starts_with('.') && roles.iter().any(|role| name.contains(&format!(".{role}-")))
 }
 
 fn io(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
@@ -177,13 +205,14 @@ fn sync_files(directory: &Path, files: &[(&str, Vec<u8>)]) -> io::Result<()> {
 fn replace(new: &Path, place: &Path, durability: Durability) -> io::Result<()> {
     point(place)?;
     if place.exists() {
-        let old = sibling(place, "old");
-        fs::rename(place, &old)?;
+        let was = sibling(place, WAS);
+        fs::rename(place, &was)?;
+        // A process that ends here leaves nothing in the place, which `restore` mends.
         if let Err(error) = point(place).and_then(|()| fs::rename(new, place)) {
-            fs::rename(&old, place)?;
+            fs::rename(&was, place)?;
             return Err(error);
         }
-        fs::remove_dir_all(&old)?;
+        fs::remove_dir_all(&was)?;
     } else {
         fs::rename(new, place)?;
     }
@@ -322,6 +351,22 @@ mod tests {
         fs::write(folder.path().join("kept"), "x").unwrap();
         clean(folder.path()).unwrap();
         assert_eq!(names(folder.path()), [".hidden", "kept"]);
+    }
+
+    #[test]
+    fn a_directory_whose_replacement_was_cut_short_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("step");
+        write_directory(&path, &[("a", b"1".to_vec())], Durability::Process).unwrap();
+        fs::rename(&path, folder.path().join(".step.was-999")).unwrap();
+        restore(folder.path()).unwrap();
+        assert_eq!(fs::read(path.join("a")).unwrap(), b"1");
+        // Where the replacement is there, what was replaced is waste.
+        fs::create_dir(folder.path().join(".step.was-999")).unwrap();
+        restore(folder.path()).unwrap();
+        clean(folder.path()).unwrap();
+        assert_eq!(names(folder.path()), ["step"]);
+        restore(&folder.path().join("none")).unwrap();
     }
 
     #[test]

@@ -57,10 +57,18 @@ pub fn save_model(path: &Path, model: &impl ModuleParameters) -> Result<()> {
 /// Reads every parameter of a model from a safetensors file.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read, [`Error::CheckpointCorrupt`] if it is malformed,
-/// [`Error::CheckpointMismatch`] if its names or shapes are not the model's; the model is then unchanged.
+/// [`Error::Io`] if the file cannot be read, [`Error::CheckpointCorrupt`] if it is malformed or holds a value that is not
+/// finite, [`Error::CheckpointMismatch`] if its names or shapes are not the model's; the model is then unchanged.
 pub fn load_model(path: &Path, model: &mut impl ModuleParameters) -> Result<()> {
     let mut tensors = read_tensors(path)?;
+    for tensor in tensors.values() {
+        if let Some(value) = tensor.values.iter().find(|value| !value.is_finite()) {
+            return Err(Error::CheckpointCorrupt {
+                path: path.to_owned(),
+                problem: format!("tensor `{}` holds {value}", tensor.name),
+            });
+        }
+    }
     let mut slots = model.parameters_mut().flatten();
     let mismatch = |problem: String| Error::CheckpointMismatch {
         path: path.to_owned(),
@@ -120,6 +128,18 @@ pub fn latest_valid(directory: &Path) -> Result<Found> {
         }
     }
     Ok(found)
+}
+
+/// Lists the checkpoints of a directory, sound or not, oldest first; a missing directory holds none.
+///
+/// # Errors
+/// [`Error::Io`] if the directory cannot be listed.
+pub fn list(directory: &Path) -> Result<Vec<PathBuf>> {
+    let steps = steps(directory)?;
+    let paths = steps
+        .into_iter()
+        .map(|step| directory.join(step_name(step)));
+    Ok(paths.collect())
 }
 
 /// Lists the steps that have a checkpoint directory, oldest first.
@@ -229,6 +249,17 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("`bias`"), "{error}");
+    }
+
+    #[test]
+    fn values_that_are_not_finite_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let mut model = linear(2);
+        model.weight.value = Array::from_slice(&[0.0, 1.0, f32::NAN, 0.0, 0.0, 0.0], &[2, 3]);
+        save_model(&path, &model).unwrap();
+        let error = load_model(&path, &mut linear(2)).unwrap_err().to_string();
+        assert!(error.contains("`weight` holds NaN"), "{error}");
     }
 
     #[test]

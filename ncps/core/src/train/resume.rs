@@ -70,6 +70,7 @@ impl<M: Model + 'static> Trainer<M> {
         let Some(directory) = self.directory.clone() else {
             return Ok(None);
         };
+        checkpoint::atomic::restore(&directory)?;
         let mut found = checkpoint::latest_valid(&directory)?;
         let Some(path) = found.path else {
             return match found.rejected.is_empty() {
