@@ -31,6 +31,7 @@ mod buffer;
 mod cfc;
 mod cfc_backward;
 mod dense;
+mod gpu;
 pub mod graph;
 mod lstm;
 mod ltc;

@@ -1,6 +1,6 @@
 //! Kernels as MLX ops.
 
-mod ffi;
+pub(super) mod ffi;
 mod flat;
 mod records;
 mod run;

@@ -10,19 +10,19 @@ use super::{Case, Keep, Values, levels};
 use crate::cell::{Activation, Mapping, Mode, ParamConstraints};
 use crate::kernel::spec::{CfcLayer, CfcSpec, LtcSpec, SequenceSpec};
 
-const OUTPUT_TOLERANCE: f32 = 1e-5;
-const GRADIENT_TOLERANCE: f32 = 1e-6;
+pub(super) const OUTPUT_TOLERANCE: f32 = 1e-5;
+pub(super) const GRADIENT_TOLERANCE: f32 = 1e-6;
 
-type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
+pub(super) type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
 
-fn folder() -> PathBuf {
+pub(super) fn folder() -> PathBuf {
     match std::env::var_os("NCPS_GOLDEN_DIR") {
         Some(folder) => folder.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden"),
     }
 }
 
-fn read(path: &Path) -> Tensors {
+pub(super) fn read(path: &Path) -> Tensors {
     let bytes = std::fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let floats = |data: &[u8], is_int: bool| -> Vec<f32> {
@@ -162,7 +162,7 @@ fn reference_name(name: &str, tensors: &Tensors) -> String {
         .unwrap()
 }
 
-fn build(case: &Value, tensors: &Tensors) -> (Case, Vec<String>) {
+pub(super) fn build(case: &Value, tensors: &Tensors) -> (Case, Vec<String>) {
     let constructor = &case["constructor"];
     let has_memory = constructor.get("mixed_memory") == Some(&Value::Bool(true));
     let spec = match case["class"].as_str().unwrap() {
@@ -199,7 +199,7 @@ fn build(case: &Value, tensors: &Tensors) -> (Case, Vec<String>) {
 }
 
 /// `y = fc(out)`, the loss `mean(y^2)` and its gradient with respect to `out`.
-fn project(out: &[f32], tensors: &Tensors) -> (Vec<f32>, Vec<f32>) {
+pub(super) fn project(out: &[f32], tensors: &Tensors) -> (Vec<f32>, Vec<f32>) {
     let (weight, bias) = match (tensors.get("param.fc.weight"), tensors.get("param.fc.bias")) {
         (Some(weight), Some(bias)) => (weight, &bias.1),
         _ => {
@@ -229,7 +229,7 @@ fn project(out: &[f32], tensors: &Tensors) -> (Vec<f32>, Vec<f32>) {
     (y, gradient)
 }
 
-fn difference(actual: &[f32], name: &str, tensors: &Tensors) -> f32 {
+pub(super) fn difference(actual: &[f32], name: &str, tensors: &Tensors) -> f32 {
     let Some((_, expected)) = tensors.get(name) else {
         return 0.0;
     };

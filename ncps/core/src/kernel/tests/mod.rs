@@ -1,5 +1,7 @@
 //! Kernels against the reference package's numbers and against an independent f64 form.
 
+#[cfg(target_os = "linux")]
+mod emulated;
 mod golden;
 mod op;
 mod policy;

@@ -98,7 +98,7 @@ fn ltc(dice: &mut Dice, inputs: usize) -> LtcSpec {
     }
 }
 
-fn case(seed: u64) -> Case {
+pub(super) fn case(seed: u64) -> Case {
     let dice = &mut Dice(seed);
     dice.bits();
     let inputs = 1 + dice.below(6);
@@ -175,7 +175,7 @@ fn case(seed: u64) -> Case {
 }
 
 /// Weights of the outputs in the loss whose gradients are compared.
-fn cotangents(values: &Values, seed: u64) -> Values {
+pub(super) fn cotangents(values: &Values, seed: u64) -> Values {
     let mut dice = Dice(seed ^ 0x5eed);
     let mut like = |values: &[f32]| dice.values(values.len(), -1.0, 1.0);
     Values {
@@ -185,7 +185,7 @@ fn cotangents(values: &Values, seed: u64) -> Values {
     }
 }
 
-fn loss(values: &Values64, weights: &Values) -> f64 {
+pub(super) fn loss(values: &Values64, weights: &Values) -> f64 {
     let dot = |a: &[f64], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * f64::from(*b)).sum::<f64>();
     dot(&values.y, &weights.y)
         + dot(&values.hidden, &weights.hidden)

@@ -1,0 +1,51 @@
+//! Sequence layers as kernels of a GPU: one launch for all steps forward, one for all steps back.
+//!
+//! # Design
+//! - **One text for all languages.** A kernel body (`bodies/*.inc`) is written in what Metal, CUDA and C++ have in common, with
+//!   a prologue of macros for each ([`source`]). MLX compiles it for the device when it is first used; sizes are constants of
+//!   the source. The tests compile the same text as C++ and run it thread by thread (`emulator`).
+//! - **The recurrence inside, the rest outside.** A group of threads keeps the state of some samples in shared memory over all
+//!   steps. The forward pass leaves each product's operands, the backward pass the gradients by its results; the gradients of
+//!   weights are then a few large matrix products of MLX, which are deterministic.
+//! - **Graph.** [`differentiable`] gives a layer's graph its own derivative, so that it works under `grad` and `compile`.
+//! - What a kernel cannot serve is refused with a reason, and the layer takes its plain form.
+
+mod cfc;
+mod cfc_gradients;
+mod cfc_layout;
+mod declaration;
+mod differentiable;
+#[cfg(all(test, target_os = "linux"))]
+mod emulator;
+mod launch;
+mod plan;
+mod source;
+
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) use emulator::Order;
+pub(crate) use launch::Backend;
+pub(crate) use plan::Plan;
+
+/// How the steps' durations are given.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Spans {
+    /// All steps last the same.
+    Constant(f32),
+    /// `[1, T]`.
+    Shared,
+    /// `[B, T]`.
+    PerSample,
+}
+
+/// What a layer's kernels depend on besides its specification.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Geometry {
+    pub(crate) batch: usize,
+    pub(crate) time: usize,
+    pub(crate) spans: Spans,
+    pub(crate) has_mask: bool,
+    /// Number of dropout arrays.
+    pub(crate) dropout: usize,
+    pub(crate) is_last_only: bool,
+    pub(crate) is_training: bool,
+}

@@ -1,0 +1,54 @@
+//! The choice of a layer's kernels.
+
+use std::sync::Arc;
+
+use mlx_rs::Array;
+
+use super::Geometry;
+use super::cfc::CfcPlan;
+use super::differentiable::differentiable;
+use super::launch::Backend;
+use crate::array::Mlx;
+use crate::kernel::spec::{CellSpec, SequenceSpec};
+
+/// The kernels of a layer for one geometry.
+#[derive(Clone, Debug)]
+pub(crate) enum Plan {
+    /// A CfC, or a memory alone.
+    Cfc(Arc<CfcPlan>),
+}
+
+impl Plan {
+    /// Chooses kernels and their shapes.
+    ///
+    /// # Errors
+    /// The reason why no kernel serves the layer, for one line to the user.
+    pub(crate) fn new(
+        spec: &Arc<SequenceSpec>,
+        geometry: Geometry,
+        backend: Backend,
+    ) -> Result<Self, String> {
+        match &spec.cell {
+            CellSpec::Cfc(_) | CellSpec::PassThrough => {
+                CfcPlan::new(spec, geometry, backend).map(|plan| Self::Cfc(Arc::new(plan)))
+            }
+            CellSpec::Ltc(_) => Err("there is no kernel for LTC neurons".to_owned()),
+        }
+    }
+
+    /// Adds the layer to the graph of the default stream.
+    ///
+    /// `inputs` are f32: the parameters in the order of the specification; x `[B, T, F]`; spans `[1, T]` or `[B, T]` unless
+    /// constant; the mask `[B, T]` if there is one; the states `[B, U]`, hidden and, if there is one, memory; for each dropped
+    /// backbone layer its factors `[T, B, K]`. Gives outputs, hidden state and, if there is one, memory.
+    pub(crate) fn call(&self, inputs: &[&Array]) -> Mlx<Vec<Array>> {
+        let (mut arrays, has_memory) = match self {
+            Self::Cfc(plan) => (
+                differentiable(Arc::clone(plan), inputs)?,
+                plan.spec.has_memory,
+            ),
+        };
+        arrays.truncate(2 + usize::from(has_memory));
+        Ok(arrays)
+    }
+}
