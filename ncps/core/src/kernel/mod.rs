@@ -52,7 +52,7 @@ mod tests;
 mod update;
 
 pub use op::{CallSpans, RecordReport, SequenceArrays, SequenceCall, SequenceOp, set_record_limit};
-pub(crate) use op::{UpdateCall, join, runs_on, split};
+pub(crate) use op::{UpdateCall, join, split};
 pub use policy::Policy;
 pub use pool::{set_threads, threads};
 pub use sequence::Keep;

@@ -323,8 +323,12 @@ impl Cfc {
         }
     }
 
-    /// The outputs before the projection and the state after the last step, by the fused op.
-    fn fused(&self, sequence: &Sequence, training: Option<&Array>) -> Result<(Array, State)> {
+    /// The outputs before the projection and the state after the last step, by the fused op where it serves.
+    fn fused(
+        &self,
+        sequence: &Sequence,
+        training: Option<&Array>,
+    ) -> Result<Option<(Array, State)>> {
         let masks = match (&self.rnn_cell, training) {
             (CfcNeurons::Dense(cell), Some(key)) => cell
                 .dropout_masks(key, sequence.time, sequence.batch)
@@ -335,6 +339,8 @@ impl Cfc {
         let dropout: Vec<Array> = masks.into_iter().flatten().collect();
         let run = fused::Run {
             layer: self,
+            name: "cfc",
+            implementation: self.implementation,
             sequence,
             dropout: &dropout,
             is_last_only: !self.config.return_sequences,
@@ -376,8 +382,14 @@ impl SequenceLayer for Cfc {
             has_memory: self.has_memory(),
         };
         let sequence = border.check(input)?;
-        let (outputs, state) = if fused::is_chosen(self.implementation, "cfc", input.x)? {
+        let is_fused = fused::is_chosen(self.implementation, "cfc", input.x)?;
+        let fused = if is_fused {
             self.fused(&sequence, input.training)?
+        } else {
+            None
+        };
+        let (outputs, state) = if let Some(fused) = fused {
+            fused
         } else {
             let unrolled = self.plain(&sequence, input.training);
             let unrolled = unrolled.during("cfc sequence")?;

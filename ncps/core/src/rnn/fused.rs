@@ -1,8 +1,9 @@
 //! From layers to the fused sequence op.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use mlx_rs::{Array, Dtype, Stream};
+use mlx_rs::{Array, Dtype};
 
 use super::input::{Sequence, Spans};
 use super::{Implementation, SequenceLayer, State};
@@ -10,7 +11,7 @@ use crate::array::During;
 use crate::cell::{CfcCell, LtcCell, WiredCfcCell};
 use crate::error::{Error, Result};
 use crate::kernel::{
-    CallSpans, CfcLayer, CfcSpec, LtcSpec, Policy, SequenceCall, SequenceOp, SequenceSpec, runs_on,
+    CallSpans, CfcLayer, CfcSpec, LtcSpec, Policy, SequenceCall, SequenceOp, SequenceSpec,
 };
 
 /// A layer's ops, made when first needed: without dropout, and with it.
@@ -21,13 +22,16 @@ pub(crate) struct Ops([OnceLock<Arc<SequenceOp>>; 2]);
 #[derive(Debug)]
 pub(crate) struct Run<'a> {
     pub(crate) layer: &'a dyn SequenceLayer,
+    /// The layer's name in messages.
+    pub(crate) name: &'static str,
+    pub(crate) implementation: Implementation,
     pub(crate) sequence: &'a Sequence,
     pub(crate) dropout: &'a [Array],
     pub(crate) is_last_only: bool,
     pub(crate) is_training: bool,
 }
 
-/// Whether the fused op serves what a layer is about to compute.
+/// Whether the fused op is what a layer should run by, as far as its settings and the type of `x` go.
 ///
 /// # Errors
 /// [`Error::Layer`] if the layer was told to run fused and cannot.
@@ -37,29 +41,47 @@ pub(crate) fn is_chosen(
     x: &Array,
 ) -> Result<bool> {
     let has_type = matches!(x.dtype(), Dtype::Float32 | Dtype::Float16 | Dtype::Bfloat16);
-    let is_served = has_type && runs_on(&Stream::thread_local_or_default());
     match implementation {
         Implementation::Plain => Ok(false),
-        Implementation::Auto => Ok(is_served),
-        Implementation::Fused if is_served => Ok(true),
-        Implementation::Fused => Err(Error::Layer {
+        Implementation::Auto => Ok(has_type),
+        Implementation::Fused if has_type => Ok(true),
+        Implementation::Fused => Err(refused(
             layer,
-            key: "implementation",
-            found: "fused".to_owned(),
-            expected: "auto or plain: the fused operation runs on CPU streams and on float32, \
-                       float16 or bfloat16"
-                .to_owned(),
-        }),
+            "the fused operation runs on float32, float16 or bfloat16",
+        )),
+    }
+}
+
+fn refused(layer: &'static str, reason: &str) -> Error {
+    Error::Layer {
+        layer,
+        key: "implementation",
+        found: "fused".to_owned(),
+        expected: format!("auto or plain: {reason}"),
+    }
+}
+
+/// Says once for each reason that a layer takes its plain form.
+fn warn_once(layer: &'static str, reason: &str) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let line = format!("{layer}: no GPU kernel ({reason}); running step by step instead");
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if !said.contains(&line) {
+        tracing::warn!("{line}");
+        said.insert(line);
     }
 }
 
 impl Ops {
-    /// Outputs before any projection, and the state after the last step.
+    /// Outputs before any projection, and the state after the last step; none where a GPU has no kernel for the layer.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] if the layer was told to run fused and cannot; those of the op.
     pub(crate) fn run(
         &self,
         run: &Run<'_>,
         spec: impl FnOnce() -> SequenceSpec,
-    ) -> Result<(Array, State)> {
+    ) -> Result<Option<(Array, State)>> {
         let slot = &self.0[usize::from(!run.dropout.is_empty())];
         let op = match slot.get() {
             Some(op) => op,
@@ -80,7 +102,7 @@ impl Ops {
             state,
             ..
         } = run.sequence;
-        let result = op.call(&SequenceCall {
+        let result = op.serve(&SequenceCall {
             parameters: parameters.collect::<Result<_>>()?,
             x,
             spans: match spans {
@@ -94,11 +116,21 @@ impl Ops {
             is_last_only: run.is_last_only,
             is_training: run.is_training,
         })?;
+        let result = match result {
+            Ok(result) => result,
+            Err(reason) if run.implementation == Implementation::Fused => {
+                return Err(refused(run.name, &reason));
+            }
+            Err(reason) => {
+                warn_once(run.name, &reason);
+                return Ok(None);
+            }
+        };
         let state = State {
             hidden: result.hidden,
             memory: result.memory,
         };
-        Ok((result.outputs, state))
+        Ok(Some((result.outputs, state)))
     }
 }
 

@@ -96,14 +96,17 @@ impl SequenceLayer for Lstm {
         if fused::is_chosen(self.implementation, "lstm", input.x)? {
             let run = fused::Run {
                 layer: self,
+                name: "lstm",
+                implementation: self.implementation,
                 sequence: &sequence,
                 dropout: &[],
                 is_last_only: !self.config.return_sequences,
                 is_training: input.training.is_some(),
             };
             let spec = || SequenceSpec::lstm(self.config.inputs, self.config.units);
-            let (outputs, state) = self.ops.run(&run, spec)?;
-            return sequence.output(outputs, state);
+            if let Some((outputs, state)) = self.ops.run(&run, spec)? {
+                return sequence.output(outputs, state);
+            }
         }
         let unrolled = self.plain(&sequence).during("lstm sequence")?;
         sequence.output(unrolled.hidden, unrolled.state)

@@ -173,14 +173,17 @@ impl SequenceLayer for Ltc {
         if fused::is_chosen(self.implementation, "ltc", input.x)? {
             let run = fused::Run {
                 layer: self,
+                name: "ltc",
+                implementation: self.implementation,
                 sequence: &sequence,
                 dropout: &[],
                 is_last_only: !self.config.return_sequences,
                 is_training: input.training.is_some(),
             };
             let spec = || fused::ltc(&self.rnn_cell, self.has_memory());
-            let (outputs, state) = self.ops.run(&run, spec)?;
-            return sequence.output(outputs, state);
+            if let Some((outputs, state)) = self.ops.run(&run, spec)? {
+                return sequence.output(outputs, state);
+            }
         }
         let unrolled = self.plain(&sequence).during("ltc sequence")?;
         let outputs = self.rnn_cell.readout(&unrolled.hidden);

@@ -7,7 +7,6 @@ mod run;
 mod sequence;
 mod update;
 
-pub(crate) use ffi::is_cpu as runs_on;
 pub(crate) use flat::{join, split};
 pub use sequence::{
     CallSpans, RecordReport, SequenceArrays, SequenceCall, SequenceOp, set_record_limit,

@@ -1,15 +1,16 @@
 //! The fused sequence op: one node of the graph for a whole sequence, with its own derivative.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mlx_rs::{Array, Dtype, Stream};
 
-use super::ffi::{apply, is_cpu};
+use super::ffi::apply;
 use super::records::TOKEN;
 use super::run::{Forward, Layout};
 use crate::array::{During, dim};
 use crate::error::{Error, Result};
+use crate::kernel::gpu::{self, Backend, Geometry};
 use crate::kernel::network::Network;
 use crate::kernel::sequence::{Keep, Plan};
 use crate::kernel::sequence_backward::segment_length;
@@ -86,7 +87,11 @@ pub struct SequenceOp {
     spec: Arc<SequenceSpec>,
     parameters: Arc<[crate::kernel::spec::ParameterSpec]>,
     tape_rows: [usize; 2],
+    /// A GPU's kernels for the geometries that were asked for, or why there are none.
+    gpu_plans: Arc<Mutex<Vec<(Geometry, Backend, GpuPlan)>>>,
 }
+
+type GpuPlan = std::result::Result<gpu::Plan, String>;
 
 impl SequenceOp {
     /// Checks the specification.
@@ -116,6 +121,7 @@ impl SequenceOp {
             spec,
             parameters,
             tape_rows,
+            gpu_plans: Arc::default(),
         })
     }
 
@@ -182,18 +188,30 @@ impl SequenceOp {
     /// See [`SequenceCall`] and [`SequenceArrays`].
     ///
     /// # Errors
-    /// [`Error::Shape`] and [`Error::ElementType`] name the argument; [`Error::Layer`] if the stream is not a CPU's.
+    /// [`Error::Shape`] and [`Error::ElementType`] name the argument; [`Error::Layer`] if the stream is a GPU's for which there
+    /// is no kernel of this layer.
     pub fn call(&self, call: &SequenceCall<'_>) -> Result<SequenceArrays> {
+        self.serve(call)?.map_err(|reason| Error::Layer {
+            layer: LAYER,
+            key: "device",
+            found: format!("a GPU without a kernel for this: {reason}"),
+            expected: "a layer that it serves, a CPU stream or the plain implementation".to_owned(),
+        })
+    }
+
+    /// As [`SequenceOp::call`]; gives the reason where a GPU has no kernel.
+    pub(crate) fn serve(
+        &self,
+        call: &SequenceCall<'_>,
+    ) -> Result<std::result::Result<SequenceArrays, String>> {
         let stream = Stream::thread_local_or_default();
-        if !is_cpu(&stream) {
-            return Err(Error::Layer {
-                layer: LAYER,
-                key: "device",
-                found: "a GPU stream".to_owned(),
-                expected: "a CPU stream; choose the plain implementation on a GPU".to_owned(),
-            });
-        }
         let (batch, time) = self.check(call)?;
+        if let Some(backend) = Backend::of(&stream) {
+            return match self.gpu_plan(call, (batch, time), backend) {
+                Ok(plan) => self.apply_gpu(call, &plan).map(Ok),
+                Err(reason) => Ok(Err(reason)),
+            };
+        }
         let span = match call.spans {
             CallSpans::Constant(span) => Some(span),
             CallSpans::Array(_) => None,
@@ -211,7 +229,90 @@ impl SequenceOp {
                 "records exceed their limit: segments are run again"
             );
         }
-        self.apply(call, plan, &stream)
+        self.apply(call, plan, &stream).map(Ok)
+    }
+
+    /// The kernels for a call's shapes, chosen once.
+    fn gpu_plan(
+        &self,
+        call: &SequenceCall<'_>,
+        (batch, time): (usize, usize),
+        backend: Backend,
+    ) -> GpuPlan {
+        let geometry = Geometry {
+            batch,
+            time,
+            spans: match call.spans {
+                CallSpans::Constant(span) => gpu::Spans::Constant(span),
+                CallSpans::Array(spans) if spans.shape()[0] as usize == batch => {
+                    gpu::Spans::PerSample
+                }
+                CallSpans::Array(_) => gpu::Spans::Shared,
+            },
+            has_mask: call.mask.is_some(),
+            dropout: call.dropout.len(),
+            is_last_only: call.is_last_only,
+            is_training: call.is_training,
+        };
+        let mut plans = self
+            .gpu_plans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let known = plans
+            .iter()
+            .find(|(g, b, _)| *g == geometry && *b == backend);
+        if let Some((_, _, plan)) = known {
+            return plan.clone();
+        }
+        let plan = gpu::Plan::new(&self.spec, geometry, backend);
+        plans.push((geometry, backend, plan.clone()));
+        plan
+    }
+
+    fn apply_gpu(&self, call: &SequenceCall<'_>, plan: &gpu::Plan) -> Result<SequenceArrays> {
+        let zeros = crate::array::zeros(&[call.x.shape()[0], dim(self.spec.units)]);
+        let mut given = call.parameters.clone();
+        given.push(call.x);
+        if let CallSpans::Array(spans) = call.spans {
+            given.push(spans);
+        }
+        given.extend(call.mask);
+        given.push(call.hidden.unwrap_or(&zeros));
+        if self.spec.has_memory {
+            given.push(call.memory.unwrap_or(&zeros));
+        }
+        given.extend(&call.dropout);
+        let converted: Vec<Option<Array>> = given
+            .iter()
+            .map(|array| as_f32(array))
+            .collect::<Result<_>>()?;
+        let inputs: Vec<&Array> = given
+            .iter()
+            .zip(&converted)
+            .map(|(array, converted)| converted.as_ref().unwrap_or(array))
+            .collect();
+        let arrays = plan.call(&inputs).during(LAYER)?;
+        self.outputs_of(arrays, call.x.dtype())
+    }
+
+    /// The arrays of a call by name, in the type of `x`.
+    fn outputs_of(&self, arrays: Vec<Array>, dtype: Dtype) -> Result<SequenceArrays> {
+        let mut arrays = arrays.into_iter().map(|array| match dtype {
+            Dtype::Float32 => Ok(array),
+            other => array.as_dtype(other).during(LAYER),
+        });
+        let mut next = || arrays.next().unwrap_or_else(|| Err(missing_output()));
+        let (outputs, hidden) = (next()?, next()?);
+        let memory = if self.spec.has_memory {
+            Some(next()?)
+        } else {
+            None
+        };
+        Ok(SequenceArrays {
+            outputs,
+            hidden,
+            memory,
+        })
     }
 
     fn apply(
@@ -267,23 +368,7 @@ impl SequenceOp {
             saved_len,
         };
         let arrays = apply(op, &inputs, &shapes, saved, stream).during(LAYER)?;
-        let dtype = call.x.dtype();
-        let mut arrays = arrays.into_iter().map(|array| match dtype {
-            Dtype::Float32 => Ok(array),
-            other => array.as_dtype(other).during(LAYER),
-        });
-        let mut next = || arrays.next().unwrap_or_else(|| Err(missing_output()));
-        let (outputs, hidden) = (next()?, next()?);
-        let memory = if self.spec.has_memory {
-            Some(next()?)
-        } else {
-            None
-        };
-        Ok(SequenceArrays {
-            outputs,
-            hidden,
-            memory,
-        })
+        self.outputs_of(arrays, call.x.dtype())
     }
 
     fn check(&self, call: &SequenceCall<'_>) -> Result<(usize, usize)> {
