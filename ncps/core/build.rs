@@ -59,7 +59,7 @@ fn emulator() -> Result<(), String> {
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.sort();
     let mut text = String::from(
-        "#include \"src/kernel/gpu/prologue/emulator.hpp\"\nnamespace {\nusing emulator::Arguments;\n",
+        "#include \"src/kernel/gpu/emulator/threads.hpp\"\nnamespace {\nusing emulator::Arguments;\n",
     );
     let mut names = Vec::new();
     for file in files {
@@ -84,7 +84,7 @@ fn emulator() -> Result<(), String> {
     build.include(env::current_dir().map_err(|e| e.to_string())?);
     // As on a GPU, products and sums need not be rounded separately.
     build.flag_if_supported("-ffp-contract=fast");
-    build.file(out).file("src/kernel/gpu/emulator.cpp");
+    build.file(out).file("src/kernel/gpu/emulator/run.cpp");
     build
         .try_compile("ncps_emulator")
         .map_err(|e| e.to_string())

@@ -122,6 +122,15 @@ impl CfcPlan {
         })
     }
 
+    /// Both kernels with their constants.
+    #[cfg(test)]
+    pub(super) fn shapes(&self) -> Vec<(&'static Body, Shape)> {
+        vec![
+            (&FORWARD, self.forward.clone()),
+            (&BACKWARD, self.backward.clone()),
+        ]
+    }
+
     pub(super) fn given<'a>(&self, inputs: &'a [Array]) -> Given<'a> {
         let count = self.spec.parameters().len();
         let (parameters, rest) = inputs.split_at(count);

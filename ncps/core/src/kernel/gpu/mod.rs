@@ -20,11 +20,15 @@ mod emulator;
 mod launch;
 mod plan;
 mod source;
+#[cfg(test)]
+mod written;
 
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) use emulator::Order;
 pub(crate) use launch::Backend;
 pub(crate) use plan::Plan;
+#[cfg(test)]
+pub(crate) use written::Written;
 
 /// How the steps' durations are given.
 #[derive(Clone, Copy, Debug, PartialEq)]

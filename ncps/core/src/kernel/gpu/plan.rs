@@ -51,4 +51,16 @@ impl Plan {
         arrays.truncate(2 + usize::from(has_memory));
         Ok(arrays)
     }
+
+    /// The texts of the layer's kernels.
+    #[cfg(test)]
+    pub(crate) fn sources(&self, backend: Backend) -> Result<Vec<super::Written>, String> {
+        let launches = match self {
+            Self::Cfc(plan) => plan.shapes(),
+        };
+        launches
+            .into_iter()
+            .map(|(body, shape)| super::Written::new(body, &shape, backend))
+            .collect()
+    }
 }

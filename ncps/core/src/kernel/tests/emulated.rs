@@ -26,7 +26,7 @@ fn array(values: &[f32], shape: &[usize]) -> Array {
 }
 
 impl Case {
-    fn geometry(&self, is_training: bool) -> Geometry {
+    pub(super) fn geometry(&self, is_training: bool) -> Geometry {
         Geometry {
             batch: self.batch,
             time: self.time,

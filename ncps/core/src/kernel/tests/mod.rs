@@ -7,6 +7,8 @@ mod op;
 mod policy;
 mod properties;
 mod reference;
+#[cfg(target_os = "linux")]
+mod sources;
 
 use std::sync::Arc;
 

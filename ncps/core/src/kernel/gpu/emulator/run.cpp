@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "src/kernel/gpu/prologue/emulator.hpp"
+#include "src/kernel/gpu/emulator/threads.hpp"
 
 namespace emulator {
 extern const Kernel KERNELS[];
@@ -12,7 +12,7 @@ extern const size_t COUNT;
 
 extern "C" {
 
-// Runs a kernel; on failure returns 1 and writes a message. Mirrors `emulator.rs`.
+// Runs a kernel; on failure returns 1 and writes a message. Mirrored in emulator.rs.
 int32_t ncps_emulate(const char* name, const void* const* inputs, void* const* outputs, const int32_t* sizes,
                      const float* reals, const int32_t* const* tables, int32_t groups, int32_t threads, size_t shared,
                      bool is_descending, char* message, size_t capacity) {

@@ -1,0 +1,79 @@
+//! Generated sources as tests look at them.
+
+use super::cfc_layout::Shape;
+use super::declaration::Element;
+use super::launch::Backend;
+use super::source::{Body, Language, Source};
+
+/// A kernel's texts for one backend.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) name: String,
+    pub(crate) header: String,
+    pub(crate) body: String,
+    /// The body's own text, without prologue and constants.
+    pub(crate) own: String,
+    inputs: Vec<(Element, String)>,
+    outputs: Vec<(Element, String)>,
+}
+
+impl Written {
+    pub(super) fn new(body: &Body, shape: &Shape, backend: Backend) -> Result<Self, String> {
+        let language = if backend == Backend::Metal {
+            Language::Metal
+        } else {
+            Language::Cuda
+        };
+        let (constants, threads, shared) = (&shape.constants, shape.threads, shape.shared);
+        let source = Source::new(body, constants, language, threads, shared)?;
+        let declaration = body.declaration()?;
+        let own = source
+            .body
+            .split_once("// kernel")
+            .map_or("", |(_, own)| own);
+        Ok(Self {
+            own: own.to_owned(),
+            name: source.name,
+            header: source.header,
+            body: source.body,
+            inputs: declaration.inputs.clone(),
+            outputs: declaration.outputs.clone(),
+        })
+    }
+
+    /// The end of a file's name, and a whole program as MLX would make it.
+    pub(crate) fn with_signature(&self, backend: Backend) -> (&'static str, String) {
+        let kind = |element: Element| match element {
+            Element::Float => "float",
+            Element::Int => "int",
+        };
+        let space = if backend == Backend::Metal {
+            "device "
+        } else {
+            ""
+        };
+        let mut arguments = Vec::new();
+        for (element, name) in &self.inputs {
+            arguments.push(format!("const {space}{}* {name}", kind(*element)));
+        }
+        for (element, name) in &self.outputs {
+            arguments.push(format!("{space}{}* {name}", kind(*element)));
+        }
+        let (end, kernel) = match backend {
+            Backend::Metal => {
+                arguments.push("uint3 thread_position_in_threadgroup".to_owned());
+                arguments.push("uint3 threadgroup_position_in_grid".to_owned());
+                ("metal", "kernel void")
+            }
+            _ => ("cu", "extern \"C\" __global__ void"),
+        };
+        let text = format!(
+            "{}\n{kernel} {}(\n    {}) {{\n{}\n}}\n",
+            self.header,
+            self.name,
+            arguments.join(",\n    "),
+            self.body
+        );
+        (end, text)
+    }
+}

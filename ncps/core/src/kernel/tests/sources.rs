@@ -1,0 +1,176 @@
+//! The texts that MLX compiles for a GPU: complete, and without what Metal forbids.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Case;
+use crate::kernel::gpu::{Backend, Plan, Written};
+
+/// Functions of the languages that bodies may call, besides those that their own files define.
+const ALLOWED: [&str; 10] = [
+    "if",
+    "for",
+    "while",
+    "return",
+    "sizeof",
+    "defined",
+    "BARRIER",
+    "UNROLL_BY",
+    "SIMD_SUM",
+    "SIMD_SUM_OVER",
+];
+/// What Metal's C++ does not have, or what is not the same everywhere.
+const FORBIDDEN: [&str; 18] = [
+    "double",
+    "std",
+    "static",
+    "new",
+    "delete",
+    "goto",
+    "try",
+    "throw",
+    "virtual",
+    "auto",
+    "long",
+    "atomic",
+    "printf",
+    "class",
+    "dynamic_cast",
+    "thread_local",
+    "asm",
+    "lambda",
+];
+
+/// The sources of a variety of layers.
+fn sources(backend: Backend) -> Vec<Written> {
+    let mut all = Vec::new();
+    for seed in 0..40 {
+        let case: Case = super::properties::case(seed);
+        let spec = Arc::new(case.spec.clone());
+        if let Ok(plan) = Plan::new(&spec, case.geometry(true), backend) {
+            all.extend(plan.sources(backend).unwrap());
+        }
+    }
+    all
+}
+
+fn without_comments(text: &str) -> String {
+    let lines = text
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or(""));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .filter(|word| !word.is_empty())
+}
+
+/// Names directly before a bracket, with their places.
+fn calls(text: &str) -> Vec<(usize, &str)> {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices('(')
+        .filter_map(|(at, _)| {
+            let name = text[..at].rsplit(|c| !is_name(c)).next()?;
+            (!name.is_empty()).then_some((at, name))
+        })
+        .collect()
+}
+
+/// Pointers whose address space is not named.
+fn bare_pointers(text: &str) -> Vec<&str> {
+    let types = ["float*", "int*", "float4*", "float *", "int *"];
+    text.lines()
+        .filter(|line| {
+            types.iter().any(|pointer| {
+                line.match_indices(pointer).any(|(at, _)| {
+                    let before = &line[..at];
+                    let start = before.rfind(['(', ',', ';', '=', '{']).map_or(0, |i| i + 1);
+                    !["GLOBAL", "SHARED", "CONSTANT"]
+                        .iter()
+                        .any(|space| before[start..].contains(space))
+                })
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn bodies_keep_to_what_all_languages_have() {
+    let written = sources(Backend::Metal);
+    assert!(written.len() > 20, "{}", written.len());
+    let mut seen = BTreeSet::new();
+    for source in &written {
+        let own = without_comments(&source.own);
+        if !seen.insert(own.clone()) {
+            continue;
+        }
+        let prologue = without_comments(&source.header);
+        let defined: BTreeSet<&str> = prologue
+            .match_indices("FUNCTION ")
+            .filter_map(|(at, _)| {
+                let (before, _) = prologue[at..].split_once('(')?;
+                words(before).last()
+            })
+            .collect();
+        for word in words(&own) {
+            assert!(!FORBIDDEN.contains(&word), "`{word}` in {}", source.name);
+        }
+        for (at, name) in calls(&own) {
+            let is_known = ALLOWED.contains(&name) || defined.contains(name);
+            let end = own[at..].find('\n').map_or(own.len(), |n| at + n);
+            assert!(
+                is_known,
+                "{}: `{name}` in `{}`",
+                source.name,
+                &own[at.saturating_sub(60)..end]
+            );
+        }
+        assert_eq!(bare_pointers(&own), Vec::<&str>::new(), "{}", source.name);
+        // A function may call those before it only, so none calls itself.
+        let mut before = BTreeSet::new();
+        for part in prologue.split("FUNCTION ").skip(1) {
+            let name = part
+                .split_once('(')
+                .and_then(|(head, _)| words(head).last())
+                .unwrap_or("");
+            let body = part.split_once('{').map_or("", |(_, body)| body);
+            for (_, called) in calls(body) {
+                assert!(
+                    !defined.contains(called) || before.contains(called),
+                    "`{name}` calls `{called}`, which is not defined before it"
+                );
+            }
+            before.insert(name);
+        }
+    }
+}
+
+#[test]
+fn brackets_close_and_names_tell_sources_apart() {
+    for backend in [Backend::Metal, Backend::Cuda] {
+        let written = sources(backend);
+        let mut names = std::collections::BTreeMap::new();
+        for source in &written {
+            let text = format!("{}\n{}", source.header, source.body);
+            let plain = without_comments(&text);
+            for (open, close) in [('{', '}'), ('(', ')'), ('[', ']')] {
+                let count = |c| plain.chars().filter(|other| *other == c).count();
+                assert_eq!(count(open), count(close), "{} {open}", source.name);
+            }
+            let known = names
+                .entry(source.name.clone())
+                .or_insert_with(|| text.clone());
+            assert_eq!(known, &text, "two sources have the name {}", source.name);
+        }
+        // For a compiler outside: each as a file, with the signature that MLX would give it.
+        if let Some(folder) = std::env::var_os("NCPS_KERNEL_SOURCES") {
+            let folder = std::path::Path::new(&folder);
+            std::fs::create_dir_all(folder).unwrap();
+            for source in &written {
+                let (end, text) = source.with_signature(backend);
+                std::fs::write(folder.join(format!("{}.{end}", source.name)), text).unwrap();
+            }
+        }
+    }
+}
