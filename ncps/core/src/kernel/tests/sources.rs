@@ -54,10 +54,10 @@ fn sources(backend: Backend) -> Vec<Written> {
     all
 }
 
+/// The text without comments and macros; what macros stand for is named in [`ALLOWED`].
 fn without_comments(text: &str) -> String {
-    let lines = text
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or(""));
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let lines = lines.map(|line| line.split("//").next().unwrap_or(""));
     lines.collect::<Vec<_>>().join("\n")
 }
 
