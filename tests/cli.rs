@@ -17,6 +17,8 @@ mod bench;
 mod commands;
 #[path = "cli/configs.rs"]
 mod configs;
+#[path = "cli/data.rs"]
+mod data;
 #[path = "cli/predict.rs"]
 mod predict;
 #[path = "cli/resume.rs"]

@@ -6,17 +6,26 @@ use std::sync::Arc;
 use crate::config::{TaskConfig, Windows};
 use crate::dataset::{DataSchema, Dataset, Task};
 use crate::error::{Error, Result};
+use crate::missing::{FeatureKind, Missing};
 use crate::normalise::{Fitter, NormaliseConfig, Normaliser, Scale, Scaling, apply};
+use crate::order::{Duplicates, OutOfOrder};
 use crate::random::Random;
 use crate::series::{RawSeries, Series};
 use crate::split::Parts;
+use crate::table::{InputColumn, LongConfig};
 use crate::time::{Span, TimeConfig, TimeScale, TimeSchema, TimeUnit};
 use crate::window::{DrawnWindows, Layout, Window, WindowSet, place_all};
 
 /// Everything that a data set is made of, whatever it was read from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Assembly {
     pub(crate) features: Vec<String>,
+    /// What each feature is; empty if all are quantities.
+    pub(crate) kinds: Vec<FeatureKind>,
+    /// The columns that the features were made of; empty if they are the features.
+    pub(crate) columns: Vec<InputColumn>,
+    pub(crate) missing: Missing,
+    pub(crate) long: Option<LongConfig>,
     pub(crate) targets: Vec<String>,
     pub(crate) task: TaskConfig,
     /// Class names of a classification, whose targets are their indices.
@@ -39,19 +48,37 @@ pub(crate) struct TimePlan {
     pub(crate) scale: Option<f64>,
     /// Span, before scaling, of a step without a neighbour; `None` for the median.
     pub(crate) edge: Option<f64>,
+    pub(crate) zone: Option<String>,
+    pub(crate) duplicates: Duplicates,
+    pub(crate) out_of_order: OutOfOrder,
 }
 
 impl TimePlan {
+    /// Spans of a time column, divided by their median.
+    pub(crate) fn new(column: &str, unit: TimeUnit) -> Self {
+        Self {
+            column: column.to_owned(),
+            unit,
+            span: None,
+            scale: None,
+            edge: None,
+            zone: None,
+            duplicates: Duplicates::Keep,
+            out_of_order: OutOfOrder::Error,
+        }
+    }
+
     pub(crate) fn of(config: &TimeConfig) -> Self {
         Self {
-            column: config.column.clone(),
-            unit: config.unit,
             span: config.span,
             scale: match config.scale {
                 TimeScale::Median => None,
                 TimeScale::None => Some(1.0),
             },
-            edge: None,
+            zone: config.zone.clone(),
+            duplicates: config.duplicates,
+            out_of_order: config.out_of_order,
+            ..Self::new(&config.column, config.unit)
         }
     }
 }
@@ -68,8 +95,8 @@ impl Assembly {
     pub(crate) fn build(mut self) -> Result<Dataset> {
         let parts = std::mem::take(&mut self.parts);
         let (series, windows) = self.place_windows(parts)?;
-        let normaliser = self.fit(&series, &windows.train);
         let time = self.time_schema(&series, &windows.train);
+        let normaliser = self.fit(&series, &windows.train, time.as_ref());
         let layout = self.layout(&windows, time.is_some());
         let series: Vec<Series> = series
             .into_iter()
@@ -89,6 +116,14 @@ impl Assembly {
     }
 
     fn place_windows(&self, parts: Parts) -> Result<(Vec<RawSeries>, PartWindows)> {
+        if let Some(chosen) = parts.chosen {
+            let windows = PartWindows {
+                train: chosen.train,
+                validation: chosen.validation,
+                test: chosen.test,
+            };
+            return windows.check().map(|windows| (parts.train, windows));
+        }
         let mut all = Vec::new();
         let mut place = |part: Vec<RawSeries>, stride, name| {
             let steps: Vec<(usize, usize)> = part
@@ -112,18 +147,16 @@ impl Assembly {
         if let Some(drawn) = parts.drawn {
             windows.draw(drawn)?;
         }
-        if windows.train.is_empty() {
-            let reason = "the split leaves no series for it; change `data.split`".to_owned();
-            return Err(Error::EmptyPart {
-                part: "training",
-                reason,
-            });
-        }
-        Ok((all, windows))
+        Ok((all, windows.check()?))
     }
 
     /// Fits the scaling on the rows that training windows cover, each row once.
-    fn fit(&self, series: &[RawSeries], windows: &[Window]) -> Normaliser {
+    fn fit(
+        &self,
+        series: &[RawSeries],
+        windows: &[Window],
+        time: Option<&TimeSchema>,
+    ) -> Normaliser {
         let (inputs, outputs) = (self.features.len(), self.targets.len());
         let mut features = Fitter::new(self.normalise.features, inputs);
         let scaling = if self.task.is_classification() {
@@ -153,9 +186,32 @@ impl Assembly {
         } else {
             targets.finish()
         };
+        let means = features.means();
+        let mut features = features.finish();
+        for (scale, kind) in features.iter_mut().zip(&self.kinds) {
+            match kind {
+                FeatureKind::Value => {}
+                FeatureKind::Indicator => *scale = Scale::IDENTITY,
+                FeatureKind::Since => {
+                    *scale = Scale {
+                        shift: 0.0,
+                        scale: time.map_or(1.0, |time| time.scale),
+                    }
+                }
+            }
+        }
+        let fill = if self.missing.is_error() {
+            Vec::new()
+        } else {
+            means
+                .into_iter()
+                .map(|mean| self.missing.rest(mean))
+                .collect()
+        };
         Normaliser {
-            features: features.finish(),
+            features,
             targets,
+            fill,
         }
     }
 
@@ -182,6 +238,9 @@ impl Assembly {
             scale,
             span,
             edge,
+            zone: plan.zone.clone(),
+            duplicates: plan.duplicates,
+            out_of_order: plan.out_of_order,
         })
     }
 
@@ -203,6 +262,7 @@ impl Assembly {
             each_step: self.task.is_each_step(),
             has_timespans,
             has_mask: all().any(|window| window.steps < time),
+            has_gaps: !self.missing.is_error(),
         }
     }
 
@@ -221,7 +281,7 @@ impl Assembly {
         });
         let mut features = raw.features;
         features.truncate(steps * self.features.len());
-        apply(&mut features, &normaliser.features);
+        normaliser.inputs(&mut features);
         let mut targets = raw.targets;
         targets.drain(..(horizon * self.targets.len()).min(targets.len()));
         apply(&mut targets, &normaliser.targets);
@@ -247,14 +307,29 @@ impl Assembly {
             task,
             each_step: self.task.is_each_step(),
             horizon: self.task.horizon(),
+            horizons: self.task.horizons(),
             time,
             group: self.group.take(),
+            columns: std::mem::take(&mut self.columns),
+            missing: self.missing,
+            long: self.long.take(),
             normaliser,
         }
     }
 }
 
 impl PartWindows {
+    fn check(self) -> Result<Self> {
+        if self.train.is_empty() {
+            let reason = "the split leaves no series for it; change `data.split`".to_owned();
+            return Err(Error::EmptyPart {
+                part: "training",
+                reason,
+            });
+        }
+        Ok(self)
+    }
+
     /// Moves a random share of the training windows to validation and test, each part in the data's order.
     fn draw(&mut self, drawn: DrawnWindows) -> Result<()> {
         let count = self.train.len();
@@ -339,6 +414,7 @@ mod tests {
         RawSeries {
             name: "ramp".to_owned(),
             file: 0,
+            part: None,
             rows,
             times: Some((0..rows).map(|row| step * row as f64).collect()),
             features: values.clone(),
@@ -351,7 +427,6 @@ mod tests {
             features: vec!["a".to_owned()],
             targets: vec!["a".to_owned()],
             task: TaskConfig::NextStep { horizon: 2 },
-            classes: Vec::new(),
             parts: Parts {
                 train,
                 test,
@@ -360,18 +435,11 @@ mod tests {
             windows: Windows {
                 length: Some(3),
                 stride: Some(1),
-                test_stride: None,
+                ..Windows::default()
             },
             normalise: NormaliseConfig::NONE,
-            time: Some(TimePlan {
-                column: "t".to_owned(),
-                unit: TimeUnit::Second,
-                span: None,
-                scale: None,
-                edge: None,
-            }),
-            group: None,
-            files: Vec::new(),
+            time: Some(TimePlan::new("t", TimeUnit::Second)),
+            ..Assembly::default()
         }
     }
 

@@ -42,15 +42,26 @@ fn persistent_features(schema: &DataSchema) -> Option<Vec<usize>> {
     if schema.horizon == 0 {
         return None;
     }
-    let place = |target| schema.features.iter().position(|feature| feature == target);
-    schema.targets.iter().map(place).collect()
+    let width = schema.targets.len() / schema.horizons.len().max(1);
+    let place = |(index, target): (usize, &String)| {
+        // A forecast at several distances calls its targets `a+1`, `a+4`, ...
+        let horizon = schema.horizons.get(index / width.max(1));
+        let suffix = horizon.map(|horizon| format!("+{horizon}"));
+        let name = suffix
+            .as_deref()
+            .and_then(|suffix| target.strip_suffix(suffix))
+            .unwrap_or(target);
+        schema.features.iter().position(|feature| feature == name)
+    };
+    schema.targets.iter().enumerate().map(place).collect()
 }
 
 fn persistence(schema: &DataSchema, part: &WindowSet, features: &[usize]) -> BTreeMap<String, f64> {
     let scales = &schema.normaliser.features;
     let mut errors = Errors::new(features.len());
     for window in part.windows() {
-        for (now, target) in part.feature_rows(window).zip(part.target_rows(window)) {
+        let pairs = part.feature_rows(window).zip(part.target_rows(window));
+        for (now, target) in pairs.filter(|(_, target)| is_there(target)) {
             for (column, &feature) in features.iter().enumerate() {
                 let predicted = scales[feature].restore(f64::from(now[feature]));
                 errors.add(column, predicted, raw_target(schema, column, target));
@@ -66,20 +77,29 @@ fn mean(dataset: &Dataset, part: &WindowSet) -> BTreeMap<String, f64> {
     let mut sums = vec![0.0; width];
     let mut count = 0.0;
     for window in dataset.train.windows() {
-        for target in dataset.train.target_rows(window) {
+        for target in dataset
+            .train
+            .target_rows(window)
+            .filter(|row| is_there(row))
+        {
             (0..width).for_each(|column| sums[column] += raw_target(schema, column, target));
             count += 1.0;
         }
     }
     let mut errors = Errors::new(width);
     for window in part.windows() {
-        for target in part.target_rows(window) {
+        for target in part.target_rows(window).filter(|row| is_there(row)) {
             for (column, sum) in sums.iter().enumerate() {
                 errors.add(column, sum / count, raw_target(schema, column, target));
             }
         }
     }
     errors.finish()
+}
+
+/// Whether a step has all its targets.
+fn is_there(target: &[f32]) -> bool {
+    target.iter().all(|value| !value.is_nan())
 }
 
 fn raw_target(schema: &DataSchema, column: usize, target: &[f32]) -> f64 {

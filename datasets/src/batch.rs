@@ -187,6 +187,10 @@ impl Batches {
             let (real, padding) = batch.weights[row(1)].split_at_mut(steps);
             real.fill(1.0);
             padding.fill(0.0);
+            if layout.has_gaps {
+                let targets = &mut batch.targets[row(layout.targets)];
+                close_gaps(targets, layout.targets, &mut batch.weights[row(1)]);
+            }
         } else {
             let last = source
                 .map(|(series, start)| from(&series.targets, start + steps - 1, 1, layout.targets));
@@ -196,6 +200,21 @@ impl Batches {
                 0.0,
             );
             batch.weights[slot] = if window.is_some() { 1.0 } else { 0.0 };
+            if layout.has_gaps {
+                let targets =
+                    &mut batch.targets[slot * layout.targets..(slot + 1) * layout.targets];
+                close_gaps(targets, layout.targets, &mut batch.weights[slot..=slot]);
+            }
+        }
+    }
+}
+
+/// Gives steps that lack a target weight 0.
+fn close_gaps(targets: &mut [f32], width: usize, weights: &mut [f32]) {
+    for (target, weight) in targets.chunks_exact_mut(width).zip(weights) {
+        if target.iter().any(|value| value.is_nan()) {
+            target.fill(0.0);
+            *weight = 0.0;
         }
     }
 }
@@ -240,7 +259,7 @@ mod tests {
         let windows: Vec<_> = lengths
             .iter()
             .enumerate()
-            .flat_map(|(i, &steps)| place(i, steps, Some(window), 1))
+            .flat_map(|(i, &steps)| place(i, steps, Some(window), 1, false))
             .collect();
         let has_mask = windows.iter().any(|one| one.steps < window);
         let layout = Layout {
@@ -251,6 +270,7 @@ mod tests {
             each_step,
             has_timespans: true,
             has_mask,
+            has_gaps: false,
         };
         WindowSet::new(Arc::new(series), windows, layout)
     }

@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::benchmark::BenchmarkConfig;
 use crate::dataset::Dataset;
 use crate::embedded::EmbeddedConfig;
 use crate::error::{Error, Result};
 use crate::generate::GeneratedConfig;
+use crate::missing::Missing;
 use crate::normalise::NormaliseConfig;
 use crate::readers::Format;
 use crate::split::SplitConfig;
+use crate::table::{LongConfig, StaticsConfig};
 use crate::time::TimeConfig;
 
 /// Where the data comes from, what is predicted, and how it is cut, split and scaled.
@@ -22,8 +25,16 @@ pub enum DataConfig {
     Csv(TableConfig),
     /// Parquet tables.
     Parquet(TableConfig),
+    /// Arrow IPC and Feather tables.
+    Arrow(TableConfig),
     /// NumPy arrays of shape `[T]`, `[T, F]` or `[series, T, F]`; the task is the next step.
     Npy(NpyConfig),
+    /// Archives of NumPy arrays: inputs, targets and times of their own.
+    Npz(NpzConfig),
+    /// Images with labels, as the MNIST files have them; each row of an image is a step.
+    Idx(IdxConfig),
+    /// A published benchmark, from its original files.
+    Benchmark(BenchmarkConfig),
     /// A data set that is part of the program.
     Embedded(EmbeddedConfig),
     /// Sequences made by a formula and a seed.
@@ -40,7 +51,11 @@ impl DataConfig {
         match self {
             Self::Csv(table) => crate::table::load(table, Format::Csv, base_dir),
             Self::Parquet(table) => crate::table::load(table, Format::Parquet, base_dir),
-            Self::Npy(arrays) => crate::table::load_npy(arrays, base_dir),
+            Self::Arrow(table) => crate::table::load(table, Format::Arrow, base_dir),
+            Self::Npy(arrays) => crate::arrays::load_npy(arrays, base_dir),
+            Self::Npz(arrays) => crate::arrays::load_npz(arrays, base_dir),
+            Self::Idx(arrays) => crate::arrays::load_idx(arrays, base_dir),
+            Self::Benchmark(benchmark) => benchmark.load(base_dir),
             Self::Embedded(embedded) => embedded.load(),
             Self::Generated(generated) => generated.load(),
         }
@@ -53,28 +68,33 @@ impl DataConfig {
     pub fn validate(&self) -> Result<()> {
         match self {
             Self::Csv(table) => table.validate(),
-            Self::Parquet(table) if table.delimiter != default_delimiter() => Err(config(
-                "delimiter",
-                "a Parquet file has none: remove the key",
-            )),
-            Self::Parquet(table) => table.validate(),
+            Self::Parquet(table) | Self::Arrow(table) if table.delimiter != default_delimiter() => {
+                Err(config(
+                    "delimiter",
+                    "Parquet and Arrow files have none: remove the key",
+                ))
+            }
+            Self::Parquet(table) | Self::Arrow(table) => table.validate(),
             Self::Npy(arrays) => {
                 check_horizon(arrays.horizon)?;
                 arrays.split.validate()?;
                 arrays.windows().validate()
             }
+            Self::Benchmark(_) => Ok(()),
+            Self::Npz(arrays) => arrays.validate(),
+            Self::Idx(arrays) => arrays.validate(),
             Self::Embedded(embedded) => embedded.windows().validate(),
             Self::Generated(generated) => generated.validate(),
         }
     }
 }
 
-/// CSV or Parquet tables, one row a time step.
+/// CSV, Parquet or Arrow tables, one row a time step (or, with `long`, an observation).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TableConfig {
-    /// One file, or a folder whose files (`.csv`, `.tsv`, `.txt`; `.parquet`) are one series each unless `group` tells more apart.
+    /// One file, or a folder whose files (`.csv`, `.tsv`, `.txt`; `.parquet`; `.arrow`, `.feather`, `.ipc`) are one series each unless `group` tells more apart.
     pub path: PathBuf,
     /// What separates fields, CSV only; a comma, and a tab for `.tsv`, unless set.
     #[serde(default = "default_delimiter")]
@@ -82,6 +102,18 @@ pub struct TableConfig {
     /// Input columns; left empty, every number column that is no time, group or (unless forecast) target.
     #[serde(default)]
     pub features: Vec<String>,
+    /// Input columns that hold categories; each of their values becomes an input of 0 and 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub categorical: Vec<String>,
+    /// What stands for missing values of features; `error` unless set.
+    #[serde(default)]
+    pub missing: Missing,
+    /// For tables with one row an observation: which columns name and hold it. Needs `time`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long: Option<LongConfig>,
+    /// A second table with features of whole series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statics: Option<StaticsConfig>,
     /// Predicted columns; left empty, all features (task `next_step` only).
     #[serde(default)]
     pub targets: Vec<String>,
@@ -100,6 +132,9 @@ pub struct TableConfig {
     /// Steps from one window's start to the next; `window` unless set, so that windows do not overlap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stride: Option<usize>,
+    /// Whether a series' last steps, too few for a whole window, make a padded and masked one; they are left out unless set.
+    #[serde(default)]
+    pub pad: bool,
     /// Stride in the test part; `stride` unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_stride: Option<usize>,
@@ -117,20 +152,21 @@ impl TableConfig {
             length: self.window,
             stride: self.stride,
             test_stride: self.test_stride,
+            pad: self.pad,
         }
     }
 
     fn validate(&self) -> Result<()> {
         self.windows().validate()?;
         self.split.validate()?;
-        if let TaskConfig::NextStep { horizon } = self.task {
-            check_horizon(horizon)?;
-        } else if self.targets.is_empty() {
+        self.validate_columns()?;
+        if self.task.horizon() == 0 && self.targets.is_empty() && !self.task.is_forecast() {
             return Err(config(
                 "targets",
                 "this task needs at least one target column",
             ));
         }
+        self.task.validate()?;
         if self.task.is_classification() && self.targets.len() != 1 {
             return Err(config(
                 "targets",
@@ -142,12 +178,47 @@ impl TableConfig {
                 return Err(config("features", &format!("`{name}` is listed twice")));
             }
             let is_label = self.targets.contains(name);
-            if is_label && !matches!(self.task, TaskConfig::NextStep { .. }) {
+            if is_label && !self.task.is_forecast() {
                 return Err(config(
                     "features",
                     &format!("`{name}` is also a target: the model would be given its answer"),
                 ));
             }
+        }
+        Ok(())
+    }
+}
+
+impl TableConfig {
+    /// Checks that the roles of columns go together.
+    fn validate_columns(&self) -> Result<()> {
+        for name in &self.categorical {
+            if !self.features.is_empty() && !self.features.contains(name) {
+                let reason = format!("`{name}` is not among the features: add it there too");
+                return Err(config("categorical", &reason));
+            }
+            if self.targets.contains(name) && !self.task.is_classification() {
+                let reason = format!("`{name}` is a target, which holds numbers");
+                return Err(config("categorical", &reason));
+            }
+        }
+        if self.long.is_none() {
+            return Ok(());
+        }
+        if self.time.is_none() {
+            return Err(config("long", "a table of observations needs `data.time`"));
+        }
+        if self.missing.is_error() {
+            return Err(config(
+                "missing",
+                "a table of observations has gaps wherever a channel was not observed: choose \"forward_fill\", \"mean\", \"zero\", \"mask\" or \"mask_delta\"",
+            ));
+        }
+        if matches!(self.split, SplitConfig::Column(_)) {
+            return Err(config(
+                "split",
+                "a table of observations is split by group, time or file",
+            ));
         }
         Ok(())
     }
@@ -186,7 +257,116 @@ impl NpyConfig {
             length: self.window,
             stride: self.stride,
             test_stride: self.test_stride,
+            pad: false,
         }
+    }
+}
+
+/// Archives of NumPy arrays.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NpzConfig {
+    /// One `.npz` file, or a folder of them.
+    pub path: PathBuf,
+    /// Name of the inputs: `[T]`, `[T, F]` or `[series, T, F]`; `x` unless set.
+    #[serde(default = "default_x")]
+    pub x: String,
+    /// Name of the targets, some for each step or one for each series; without it the inputs are forecast.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub y: Option<String>,
+    /// Name of the times in seconds, `[T]` or `[series, T]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub t: Option<String>,
+    /// What is predicted, and when.
+    #[serde(default)]
+    pub task: TaskConfig,
+    /// As for tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<usize>,
+    /// As for tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
+    /// As for tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_stride: Option<usize>,
+    /// As for tables, by fraction or files.
+    #[serde(default)]
+    pub split: SplitConfig,
+    /// As for tables.
+    #[serde(default)]
+    pub normalise: NormaliseConfig,
+}
+
+impl NpzConfig {
+    pub(crate) fn windows(&self) -> Windows {
+        Windows {
+            length: self.window,
+            stride: self.stride,
+            test_stride: self.test_stride,
+            pad: false,
+        }
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.windows().validate()?;
+        self.split.validate()?;
+        self.task.validate()?;
+        match (&self.task, &self.y) {
+            (TaskConfig::Forecast { .. }, _) => Err(config(
+                "task",
+                "arrays are forecast by the task `next_step`",
+            )),
+            (task, None) if !task.is_forecast() => Err(config(
+                "y",
+                "this task needs the name of an array of targets",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Images `[N, rows, columns]` and labels `[N]` in IDX files, gzipped or not; the task is the label at the last row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct IdxConfig {
+    /// Images to learn from.
+    pub images: PathBuf,
+    /// Their labels.
+    pub labels: PathBuf,
+    /// Images to test on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_images: Option<PathBuf>,
+    /// Their labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_labels: Option<PathBuf>,
+    /// Share of the images to learn from, the last ones, that validate; 0.1 unless set.
+    #[serde(default = "default_validation")]
+    pub validation: f64,
+    /// What pixels are divided by; 255 unless set.
+    #[serde(default = "default_divisor")]
+    pub divisor: f32,
+    /// Scaling after that; none unless set.
+    #[serde(default = "no_scaling")]
+    pub normalise: NormaliseConfig,
+}
+
+impl IdxConfig {
+    fn validate(&self) -> Result<()> {
+        if !(0.0..1.0).contains(&self.validation) {
+            return Err(config("validation", "expected 0 up to, but without, 1"));
+        }
+        if !(self.divisor > 0.0 && self.divisor.is_finite()) {
+            return Err(config("divisor", "expected a number above 0"));
+        }
+        if self.test_images.is_some() != self.test_labels.is_some() {
+            return Err(config(
+                "test_labels",
+                "test images and test labels belong together",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -201,11 +381,16 @@ pub enum TaskConfig {
         #[serde(default = "default_horizon")]
         horizon: usize,
     },
-    /// Give the target columns' values at every step.
+    /// Forecast the target columns at every step, several distances ahead at once.
+    Forecast {
+        /// Rows between a step and its targets, each at least 1, rising.
+        horizons: Vec<usize>,
+    },
+    /// Give the target columns' values at every step; also imitation, from observations to a controller's actions.
     RegressionEachStep,
     /// Give the target columns' values at a window's last step.
     RegressionLastStep,
-    /// Give the class at every step.
+    /// Give the class at every step; also imitation of a controller with a few actions.
     LabelEachStep,
     /// Give the class at a window's last step.
     LabelLastStep,
@@ -228,11 +413,41 @@ impl TaskConfig {
         !matches!(self, Self::RegressionLastStep | Self::LabelLastStep)
     }
 
-    /// Rows between a step and its target.
+    pub(crate) fn is_forecast(&self) -> bool {
+        matches!(self, Self::NextStep { .. } | Self::Forecast { .. })
+    }
+
+    /// Rows between a step and its farthest target.
     pub(crate) fn horizon(&self) -> usize {
         match self {
             Self::NextStep { horizon } => *horizon,
+            Self::Forecast { horizons } => horizons.iter().copied().max().unwrap_or(0),
             _ => 0,
+        }
+    }
+
+    /// All distances of a forecast at several; otherwise none.
+    pub(crate) fn horizons(&self) -> Vec<usize> {
+        match self {
+            Self::Forecast { horizons } => horizons.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn validate(&self) -> Result<()> {
+        match self {
+            Self::NextStep { horizon } => check_horizon(*horizon),
+            Self::Forecast { horizons } => {
+                let is_rising = horizons.windows(2).all(|pair| pair[0] < pair[1]);
+                if horizons.len() < 2 || horizons[0] == 0 || !is_rising {
+                    return Err(config(
+                        "task",
+                        "`horizons` needs at least two rising distances, such as [1, 4, 12]; one distance is the task `next_step`",
+                    ));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -243,12 +458,20 @@ pub(crate) struct Windows {
     pub(crate) length: Option<usize>,
     pub(crate) stride: Option<usize>,
     pub(crate) test_stride: Option<usize>,
+    /// Whether the steps behind the last whole window make a short one.
+    pub(crate) pad: bool,
 }
 
 impl Windows {
     pub(crate) fn validate(&self) -> Result<()> {
         if self.length == Some(0) {
             return Err(config("window", "a window needs at least one step"));
+        }
+        if self.length.is_none() && self.pad {
+            return Err(config(
+                "pad",
+                "whole series are padded anyway: remove it, or set `window`",
+            ));
         }
         if self.length.is_none() && (self.stride.is_some() || self.test_stride.is_some()) {
             return Err(config(
@@ -281,6 +504,22 @@ pub(crate) fn config(key: &'static str, reason: &str) -> Error {
 
 fn default_delimiter() -> char {
     ','
+}
+
+fn default_x() -> String {
+    "x".to_owned()
+}
+
+fn default_validation() -> f64 {
+    0.1
+}
+
+fn default_divisor() -> f32 {
+    255.0
+}
+
+fn no_scaling() -> NormaliseConfig {
+    NormaliseConfig::NONE
 }
 
 fn default_horizon() -> usize {

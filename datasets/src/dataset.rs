@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::{Baseline, baseline};
+use crate::missing::Missing;
 use crate::normalise::Normaliser;
+use crate::table::{InputColumn, LongConfig};
 use crate::time::TimeSchema;
 use crate::window::WindowSet;
 
@@ -60,10 +62,22 @@ pub struct DataSchema {
     pub each_step: bool,
     /// Rows between a step and its target; 0 for a target on the step's own row.
     pub horizon: usize,
+    /// All distances of a forecast at several, with which the targets' names end; empty for other tasks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub horizons: Vec<usize>,
     /// How timespans are made; `None` for evenly spaced data.
     pub time: Option<TimeSchema>,
     /// Column that tells series apart.
     pub group: Option<String>,
+    /// The columns that the features are made of; empty if they are the features.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<InputColumn>,
+    /// What stands for missing values.
+    #[serde(default)]
+    pub missing: Missing,
+    /// Where the table has one row an observation, which columns name and hold it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long: Option<LongConfig>,
     /// Scaling fitted on the training part.
     pub normaliser: Normaliser,
 }

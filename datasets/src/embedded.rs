@@ -9,10 +9,11 @@ use crate::config::{TaskConfig, Windows};
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::generate::drug_concentration;
+use crate::missing::Missing;
 use crate::normalise::NormaliseConfig;
 use crate::readers::csv;
 use crate::split::{FractionOf, FractionSplit, SplitConfig, split};
-use crate::table::{columns_of, frame_series};
+use crate::table::{SeriesRules, TimeRules, columns_of, frame_series};
 use crate::time::TimeUnit;
 
 const DRUG_CONCENTRATION: &str = include_str!("../data/drug_concentration.csv");
@@ -88,7 +89,7 @@ impl EmbeddedConfig {
         Windows {
             length: self.window,
             stride: self.stride,
-            test_stride: None,
+            ..Windows::default()
         }
     }
 
@@ -105,12 +106,19 @@ impl EmbeddedConfig {
             .map(str::to_owned)
             .to_vec();
         let targets = features[..1].to_vec();
-        let time = Some(("hour", TimeUnit::Hour));
         let (inputs, outputs) = (
-            columns_of(&frame, &features)?,
-            columns_of(&frame, &targets)?,
+            columns_of(&frame, &features, Missing::Error, false)?,
+            columns_of(&frame, &targets, Missing::Error, false)?,
         );
-        let series = frame_series(&frame, &inputs, &outputs, time, Some("patient"))?;
+        let rules = SeriesRules {
+            time: Some(TimeRules::plain("hour", TimeUnit::Hour)),
+            group: Some("patient"),
+            part: None,
+            missing: Missing::Error,
+            kinds: &[],
+            are_labels: false,
+        };
+        let series = frame_series(&frame, &inputs, &outputs, &rules)?;
         let by_patient = FractionSplit {
             by: FractionOf::Series,
             seed: self.split_seed,
@@ -121,18 +129,11 @@ impl EmbeddedConfig {
             features,
             targets,
             task: TaskConfig::NextStep { horizon: 1 },
-            classes: Vec::new(),
             windows: self.windows(),
             normalise: self.normalise,
-            time: Some(TimePlan {
-                column: "hour".to_owned(),
-                unit: TimeUnit::Hour,
-                span: None,
-                scale: None,
-                edge: None,
-            }),
+            time: Some(TimePlan::new("hour", TimeUnit::Hour)),
             group: Some("patient".to_owned()),
-            files: Vec::new(),
+            ..Assembly::default()
         }
         .build()
     }

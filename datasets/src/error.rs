@@ -28,6 +28,30 @@ pub enum Error {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// A file of a published benchmark is not there.
+    #[error(
+        "`{}` is missing: `ncps data get {benchmark}` downloads it where there is a network, and else says what to put there; or name its folder by `--set data.path=...`", .path.display()
+    )]
+    NoBenchmarkFile {
+        /// The benchmark.
+        benchmark: &'static str,
+        /// Where the file belongs.
+        path: PathBuf,
+    },
+    /// A downloaded file is not the one that it should be.
+    #[error(
+        "`{path}` has SHA-256 {found}, expected {expected}: remove it and download it again{}", if *is_kept { ", and its .sha256 file too if its publisher has changed it" } else { "" }
+    )]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+        /// What it should have.
+        expected: String,
+        /// What it has.
+        found: String,
+        /// Whether the expectation comes from an earlier download.
+        is_kept: bool,
+    },
     /// A folder holds no file of the format asked for.
     #[error(
         "no file ending in `.{extension}` in `{path}`: name a folder that has some, or one file"
@@ -53,6 +77,12 @@ pub enum Error {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A file was written to while it was read.
+    #[error("`{path}` changed while it was read: wait until its writer is done, or copy it first")]
+    Changed {
+        /// The file.
+        path: PathBuf,
     },
     /// A file has no data rows.
     #[error("`{path}` is empty: expected a header and at least one row of data")]
@@ -120,7 +150,7 @@ pub enum Error {
     },
     /// A value is missing, NaN or infinite.
     #[error(
-        "`{path}`: column `{column}`, data row {row}: the value is {found}: fill it or remove the row"
+        "`{path}`: column `{column}`, data row {row}: the value is {found}: fill it, remove the row, or say with `data.missing` what stands for missing values"
     )]
     NotFinite {
         /// The file.
@@ -159,6 +189,28 @@ pub enum Error {
         series: String,
         /// Data row, counted from 1, whose time is before the row above it.
         row: usize,
+    },
+    /// Two rows of a series have one time, or one channel is observed twice at a time.
+    #[error(
+        "`{path}`: time column `{column}` has one time twice in `{series}` at data row {row}: remove a row, or set `duplicates` of `data.time` to \"first\", \"last\" or \"mean\""
+    )]
+    TimeTwice {
+        /// The file.
+        path: PathBuf,
+        /// The time column.
+        column: String,
+        /// The series or channel.
+        series: String,
+        /// Data row, counted from 1, that repeats a time.
+        row: usize,
+    },
+    /// A series has no row in the table of static features.
+    #[error("`{path}` has no row for series `{series}`: add one, or check `data.statics.key`")]
+    NoStatics {
+        /// The table of static features.
+        path: PathBuf,
+        /// The series.
+        series: String,
     },
     /// No series is as long as a window.
     #[error(
@@ -220,8 +272,10 @@ impl Error {
     /// Says whether the configuration, the data or the file system is at fault.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } | Self::NoFiles { .. } => ErrorKind::Io,
-            Self::Read { .. } | Self::Write { .. } => ErrorKind::Io,
+            Self::NotFound { .. } | Self::NoFiles { .. } | Self::NoBenchmarkFile { .. } => {
+                ErrorKind::Io
+            }
+            Self::Read { .. } | Self::Write { .. } | Self::Changed { .. } => ErrorKind::Io,
             Self::UnknownColumn { .. } | Self::WindowTooLong { .. } => ErrorKind::Config,
             Self::EmptyPart { .. } | Self::Config { .. } => ErrorKind::Config,
             Self::BatchMismatch { .. } => ErrorKind::Config,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, nearest};
-use crate::time::parse_date;
+use crate::time::parse_date_in;
 
 /// One column's values, all of the table's rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +16,31 @@ pub(crate) enum Column {
     Text(Vec<Option<String>>),
     /// A type that we do not use, by its name (lists, binaries and the like).
     Other(String),
+}
+
+impl Column {
+    /// The values of some rows.
+    pub(crate) fn take(&self, rows: &[usize]) -> Self {
+        let numbers = |values: &[f64]| rows.iter().map(|&row| values[row]).collect();
+        match self {
+            Self::Number(values) => Self::Number(numbers(values)),
+            Self::Instant(values) => Self::Instant(numbers(values)),
+            Self::Text(values) => Self::Text(rows.iter().map(|&row| values[row].clone()).collect()),
+            Self::Other(kind) => Self::Other(kind.clone()),
+        }
+    }
+
+    /// Adds the rows of a column of the same type; one of another type makes the whole unusable.
+    pub(crate) fn append(&mut self, more: Self) {
+        match (&mut *self, more) {
+            (Self::Number(all), Self::Number(more)) | (Self::Instant(all), Self::Instant(more)) => {
+                all.extend(more);
+            }
+            (Self::Text(all), Self::Text(more)) => all.extend(more),
+            (Self::Other(_), _) => {}
+            _ => *self = Self::Other("values of more than one type".to_owned()),
+        }
+    }
 }
 
 /// Named columns of equal length, read from a file or gathered to be written to one.
@@ -173,8 +198,106 @@ impl Frame {
         }
     }
 
+    /// A time column as numbers: dates in seconds since 1970, numbers as they are.
+    ///
+    /// # Errors
+    /// [`Error::UnknownColumn`], [`Error::InvalidTime`] or [`Error::NotFinite`] with the row.
+    pub fn elapsed(&self, name: &str) -> Result<Vec<f64>> {
+        Ok(self.times(name)?.0)
+    }
+
+    /// The rows of one series: those with `value` in the column `group`, or with its first value; without a group, all.
+    ///
+    /// # Errors
+    /// [`Error::UnknownColumn`] for the column, [`Error::Config`] for a value that it does not have.
+    pub fn rows_of(&self, group: Option<&str>, value: Option<&str>) -> Result<Vec<usize>> {
+        let Some(group) = group else {
+            return Ok((0..self.rows).collect());
+        };
+        let keys = self.keys(group)?;
+        let wanted = value
+            .or(keys.first().map(String::as_str))
+            .unwrap_or_default();
+        let rows: Vec<usize> = (0..self.rows).filter(|&row| keys[row] == wanted).collect();
+        if rows.is_empty() {
+            let reason = format!("column `{group}` has no value `{wanted}`");
+            return Err(crate::config::config("group", &reason));
+        }
+        Ok(rows)
+    }
+
+    /// A column as text, `None` where there is no value.
+    pub(crate) fn keys_or_none(&self, name: &str) -> Result<Vec<Option<String>>> {
+        match self.column(name)? {
+            Column::Number(values) | Column::Instant(values) => {
+                let text = |value: &f64| (!value.is_nan()).then(|| value.to_string());
+                Ok(values.iter().map(text).collect())
+            }
+            Column::Text(values) => Ok(values.clone()),
+            Column::Other(kind) => Err(self.not_a_number(name, 1, kind)),
+        }
+    }
+
+    /// A column as numbers, finite or NaN.
+    pub(crate) fn numbers_or_nan(&self, name: &str) -> Result<Vec<f64>> {
+        let values = self.numbers(name)?;
+        match values.iter().position(|value| value.is_infinite()) {
+            None => Ok(values),
+            Some(row) => Err(self.not_finite(name, row, values[row])),
+        }
+    }
+
+    /// The named columns in the order of the names.
+    pub(crate) fn select(mut self, names: &[String]) -> Result<Self> {
+        let mut columns = Vec::with_capacity(names.len());
+        for name in names {
+            let place = self.names.iter().position(|known| known == name);
+            let place = place.ok_or_else(|| unknown_column(&self.path, name, &self.names))?;
+            let empty = Column::Number(Vec::new());
+            columns.push(std::mem::replace(&mut self.columns[place], empty));
+        }
+        self.names = names.to_vec();
+        self.columns = columns;
+        Ok(self)
+    }
+
+    /// A table of some columns and rows.
+    pub(crate) fn take<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+        rows: &[usize],
+    ) -> Result<Self> {
+        let mut taken = Self {
+            path: self.path.clone(),
+            rows: rows.len(),
+            ..Self::default()
+        };
+        for name in names {
+            taken.push(name, self.column(name)?.take(rows))?;
+        }
+        Ok(taken)
+    }
+
+    /// Adds a column of the table's length.
+    pub(crate) fn push(&mut self, name: &str, column: Column) -> Result<()> {
+        if self.names.iter().any(|known| known == name) {
+            return Err(Error::DuplicateColumn {
+                path: self.path.clone(),
+                column: name.to_owned(),
+            });
+        }
+        self.names.push(name.to_owned());
+        self.columns.push(column);
+        Ok(())
+    }
+
     /// A time column: its values, and whether they are seconds (dates) or in the column's own unit (numbers).
     pub(crate) fn times(&self, name: &str) -> Result<(Vec<f64>, bool)> {
+        self.times_in(name, 0.0)
+    }
+
+    /// As [`Frame::times`], with the offset in seconds of written dates that state no zone.
+    pub(crate) fn times_in(&self, name: &str, offset: f64) -> Result<(Vec<f64>, bool)> {
         match self.column(name)? {
             Column::Number(_) => Ok((self.finite_numbers(name)?, false)),
             Column::Instant(values) => match values.iter().position(|value| !value.is_finite()) {
@@ -185,7 +308,9 @@ impl Frame {
                 let dates: Result<Vec<f64>> = values
                     .iter()
                     .enumerate()
-                    .map(|(row, value)| self.date(name, row, value.as_deref().unwrap_or("")))
+                    .map(|(row, value)| {
+                        self.date(name, row, value.as_deref().unwrap_or(""), offset)
+                    })
                     .collect();
                 Ok((dates?, true))
             }
@@ -193,8 +318,8 @@ impl Frame {
         }
     }
 
-    fn date(&self, name: &str, row: usize, text: &str) -> Result<f64> {
-        parse_date(text).ok_or_else(|| self.invalid_time(name, row, text))
+    fn date(&self, name: &str, row: usize, text: &str, offset: f64) -> Result<f64> {
+        parse_date_in(text, offset).ok_or_else(|| self.invalid_time(name, row, text))
     }
 
     fn invalid_time(&self, name: &str, row: usize, value: &str) -> Error {

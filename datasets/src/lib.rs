@@ -16,9 +16,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod archive;
+mod arrays;
 mod assemble;
 mod baseline;
 mod batch;
+mod benchmark;
 mod config;
 mod dataset;
 mod describe;
@@ -26,7 +29,9 @@ mod embedded;
 mod error;
 mod frame;
 mod generate;
+mod missing;
 mod normalise;
+mod order;
 mod predict;
 mod random;
 mod readers;
@@ -38,20 +43,27 @@ mod time;
 mod window;
 mod write;
 
+pub use archive::unpack;
 pub use baseline::Baseline;
 pub use batch::{Batches, HostBatch};
-pub use config::{DataConfig, NpyConfig, TableConfig, TaskConfig};
+pub use benchmark::{BenchmarkConfig, BenchmarkInfo, BenchmarkName, Download, benchmarks};
+pub use config::{DataConfig, IdxConfig, NpyConfig, NpzConfig, TableConfig, TaskConfig};
 pub use dataset::{DataSchema, Dataset, Task};
 pub use describe::{
-    ClassCount, ColumnDescription, ColumnKind, Description, SamplingInterval, describe,
+    ClassCount, ColumnDescription, ColumnKind, Description, IntervalBin, SamplingInterval, describe,
 };
 pub use embedded::{EmbeddedConfig, EmbeddedInfo, EmbeddedName, embedded};
 pub use error::{Error, ErrorKind, Result};
 pub use frame::Frame;
 pub use generate::{DampedPendulum, GeneratedConfig, Generator, IrregularXor, Lorenz, Sine};
+pub use missing::Missing;
 pub use normalise::{NormaliseConfig, Normaliser, Scale, Scaling};
+pub use order::{Duplicates, OutOfOrder};
 pub use predict::InputSeries;
 pub use selection::{Selection, SelectionRange};
-pub use split::{FractionOf, FractionSplit, SelectionSplit, SplitConfig, TimePoint, TimeSplit};
+pub use split::{
+    ColumnSplit, FractionOf, FractionSplit, SelectionSplit, SplitConfig, TimePoint, TimeSplit,
+};
+pub use table::{InputColumn, LongConfig, StaticsConfig};
 pub use time::{Span, TimeConfig, TimeScale, TimeSchema, TimeUnit};
 pub use window::{Window, WindowSet};

@@ -52,6 +52,25 @@ pub struct Normaliser {
     pub features: Vec<Scale>,
     /// One a target; of a classification, one identity.
     pub targets: Vec<Scale>,
+    /// Raw value of each feature where it is missing; empty where none may be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fill: Vec<f64>,
+}
+
+impl Normaliser {
+    /// Fills and scales rows of features in place.
+    pub(crate) fn inputs(&self, values: &mut [f32]) {
+        if !self.fill.is_empty() {
+            for row in values.chunks_exact_mut(self.fill.len()) {
+                for (value, fill) in row.iter_mut().zip(&self.fill) {
+                    if value.is_nan() {
+                        *value = *fill as f32;
+                    }
+                }
+            }
+        }
+        apply(values, &self.features);
+    }
 }
 
 /// One column's scaling.
@@ -123,10 +142,10 @@ impl Fitter {
     }
 
     pub(crate) fn add(&mut self, row: &[f32]) {
-        if self.scaling == Scaling::None {
-            return;
-        }
         for (column, value) in self.columns.iter_mut().zip(row) {
+            if value.is_nan() {
+                continue;
+            }
             let value = f64::from(*value);
             column.count += 1.0;
             let before = value - column.mean;
@@ -135,6 +154,11 @@ impl Fitter {
             column.min = column.min.min(value);
             column.max = column.max.max(value);
         }
+    }
+
+    /// The means of what was added; 0 for a column without a value.
+    pub(crate) fn means(&self) -> Vec<f64> {
+        self.columns.iter().map(|column| column.mean).collect()
     }
 
     /// The fitted scales; a constant column is only shifted.

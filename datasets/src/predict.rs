@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use crate::arrays::npy_series;
 use crate::dataset::DataSchema;
 use crate::error::{Error, Result};
-use crate::normalise::apply;
 use crate::readers::{Format, npy, read_frame};
 use crate::series::RawSeries;
-use crate::table::{columns_of, frame_series, npy_series};
+use crate::table::{InputColumn, SeriesRules, TimeRules, encode, frame_series, kinds_of, pivot};
 
 /// One series of a file, ready to be a model's input.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,29 +32,60 @@ impl DataSchema {
     pub fn read(&self, path: &Path, delimiter: char) -> Result<Vec<InputSeries>> {
         let series = match Format::of(path) {
             Format::Npy => self.read_npy(path)?,
-            Format::Csv | Format::Parquet => self.read_table(path, delimiter)?,
+            Format::Csv | Format::Parquet | Format::Arrow | Format::Npz => {
+                self.read_table(path, delimiter)?
+            }
         };
         Ok(series.into_iter().map(|one| self.input(one)).collect())
     }
 
     fn read_table(&self, path: &Path, delimiter: char) -> Result<Vec<RawSeries>> {
-        let mut columns = self.features.clone();
-        let time = self
-            .time
-            .as_ref()
-            .map(|time| (time.column.as_str(), time.unit));
-        for name in time
-            .map(|(column, _)| column)
-            .into_iter()
-            .chain(self.group.as_deref())
-        {
-            if !columns.iter().any(|known| known == name) {
-                columns.push(name.to_owned());
+        let columns = self.input_columns();
+        let time = self.time.as_ref();
+        let rules = time.map(TimeRules::of_schema).transpose()?;
+        let frame = match (&self.long, time) {
+            (Some(long), Some(time)) => {
+                let frame = read_frame(path, delimiter, None)?;
+                let group = self.group.as_deref();
+                pivot(&frame, long, &time.column, group, time.duplicates)?
             }
+            _ => {
+                let mut wanted: Vec<String> = Vec::new();
+                let names = columns.iter().map(|column| &column.column);
+                for name in names
+                    .chain(time.map(|time| &time.column))
+                    .chain(&self.group)
+                {
+                    if !wanted.contains(name) {
+                        wanted.push(name.clone());
+                    }
+                }
+                read_frame(path, delimiter, Some(&wanted))?
+            }
+        };
+        let features = encode(&frame, &columns, self.missing, self.long.is_some())?;
+        let kinds = kinds_of(&columns);
+        let rules = SeriesRules {
+            time: rules,
+            group: self.group.as_deref(),
+            part: None,
+            missing: self.missing,
+            kinds: &kinds,
+            are_labels: false,
+        };
+        frame_series(&frame, &features, &[], &rules)
+    }
+
+    /// The columns that the features are made of.
+    fn input_columns(&self) -> Vec<InputColumn> {
+        if !self.columns.is_empty() {
+            return self.columns.clone();
         }
-        let frame = read_frame(path, delimiter, Some(&columns))?;
-        let features = columns_of(&frame, &self.features)?;
-        frame_series(&frame, &features, &[], time, self.group.as_deref())
+        let column = |name: &String| InputColumn {
+            column: name.clone(),
+            categories: Vec::new(),
+        };
+        self.features.iter().map(column).collect()
     }
 
     fn read_npy(&self, path: &Path) -> Result<Vec<RawSeries>> {
@@ -92,7 +123,7 @@ impl DataSchema {
             .zip(raw.times.as_ref())
             .map(|(schema, times)| schema.spans(times, self.horizon));
         let mut x = raw.features;
-        apply(&mut x, &self.normaliser.features);
+        self.normaliser.inputs(&mut x);
         InputSeries {
             name: raw.name,
             steps: raw.rows,

@@ -1,7 +1,5 @@
 //! One recorded series, before and after it is made ready for batches.
 
-use crate::error::{Error, Result};
-
 /// A series as it was read: values in the data's own units, targets on their own rows.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RawSeries {
@@ -9,6 +7,8 @@ pub(crate) struct RawSeries {
     pub(crate) name: String,
     /// Index of its file among the files in use.
     pub(crate) file: usize,
+    /// Value of the column that tells the parts apart, where a split by column is asked for.
+    pub(crate) part: Option<String>,
     pub(crate) rows: usize,
     /// `[rows]` in the time unit.
     pub(crate) times: Option<Vec<f64>>,
@@ -28,6 +28,7 @@ impl RawSeries {
         Self {
             name: self.name.clone(),
             file: self.file,
+            part: self.part.clone(),
             rows: to - from,
             times: self.times.as_ref().map(|times| times[from..to].to_vec()),
             features: wide(&self.features),
@@ -46,16 +47,4 @@ pub(crate) struct Series {
     pub(crate) targets: Vec<f32>,
     /// `[steps]`.
     pub(crate) timespans: Option<Vec<f32>>,
-}
-
-/// Finds the first row whose time lies before the row above it.
-pub(crate) fn check_times(
-    times: &[f64],
-    rows: &[usize],
-    describe: impl Fn(usize) -> Error,
-) -> Result<()> {
-    match times.windows(2).position(|pair| pair[1] < pair[0]) {
-        None => Ok(()),
-        Some(before) => Err(describe(rows[before + 1])),
-    }
 }

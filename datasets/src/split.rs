@@ -10,7 +10,7 @@ use crate::random::Random;
 use crate::selection::Selection;
 use crate::series::RawSeries;
 use crate::time::{TimeUnit, parse_date};
-use crate::window::DrawnWindows;
+use crate::window::{DrawnWindows, Window};
 
 /// How the data is divided into training, validation and test part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub enum SplitConfig {
     Group(SelectionSplit),
     /// By points in time, the same for all series.
     Time(TimeSplit),
+    /// By a column that names the part of each row.
+    Column(ColumnSplit),
 }
 
 impl Default for SplitConfig {
@@ -94,6 +96,36 @@ pub struct SelectionSplit {
     pub seed: u64,
 }
 
+/// A column whose values say to which part a row belongs; rows with another value are not used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ColumnSplit {
+    /// The column.
+    pub column: String,
+    /// Its value in training rows; `train` unless set.
+    #[serde(default = "train_value")]
+    pub train: String,
+    /// Its value in validation rows; `validation` unless set.
+    #[serde(default = "validation_value")]
+    pub validation: String,
+    /// Its value in test rows; `test` unless set.
+    #[serde(default = "test_value")]
+    pub test: String,
+}
+
+fn train_value() -> String {
+    "train".to_owned()
+}
+
+fn validation_value() -> String {
+    "validation".to_owned()
+}
+
+fn test_value() -> String {
+    "test".to_owned()
+}
+
 /// Boundaries in time: numbers in the time column's unit, or dates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -141,6 +173,16 @@ impl SplitConfig {
                 Ok(())
             }
             Self::Time(_) => Ok(()),
+            Self::Column(split) => {
+                let values = [&split.train, &split.validation, &split.test];
+                if values[0] == values[1] || values[0] == values[2] || values[1] == values[2] {
+                    return Err(config(
+                        "split",
+                        "the three parts need three different values",
+                    ));
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -163,6 +205,16 @@ pub(crate) struct Parts {
     pub(crate) test: Vec<RawSeries>,
     /// Windows to be taken out of the training part afterwards.
     pub(crate) drawn: Option<DrawnWindows>,
+    /// Windows over the series of the training part, which then holds all series.
+    pub(crate) chosen: Option<Chosen>,
+}
+
+/// Windows of each part, in the order of the data.
+#[derive(Debug, Default)]
+pub(crate) struct Chosen {
+    pub(crate) train: Vec<Window>,
+    pub(crate) validation: Vec<Window>,
+    pub(crate) test: Vec<Window>,
 }
 
 /// Divides series; `time_unit` is that of their times, `None` for data without a time column.
@@ -188,6 +240,7 @@ pub(crate) fn split(
             })
         }
         SplitConfig::Time(points) => by_time(series, points, time_unit),
+        SplitConfig::Column(column) => by_column(series, column),
     }
 }
 
@@ -301,6 +354,30 @@ fn by_time(series: Vec<RawSeries>, split: &TimeSplit, unit: Option<TimeUnit>) ->
     Ok(parts)
 }
 
+fn by_column(series: Vec<RawSeries>, split: &ColumnSplit) -> Result<Parts> {
+    let mut parts = Parts::default();
+    let mut others: Vec<String> = Vec::new();
+    for one in series {
+        match one.part.clone().unwrap_or_default() {
+            part if part == split.train => parts.train.push(one),
+            part if part == split.validation => parts.validation.push(one),
+            part if part == split.test => parts.test.push(one),
+            other if others.contains(&other) => {}
+            other => others.push(other),
+        }
+    }
+    if parts.train.is_empty() {
+        let reason = format!(
+            "no row of column `{}` is `{}`; it has: {}",
+            split.column,
+            split.train,
+            others.join(", ")
+        );
+        return Err(config("split", &reason));
+    }
+    Ok(parts)
+}
+
 impl TimePoint {
     fn value(&self, unit: TimeUnit) -> Result<f64> {
         match self {
@@ -380,6 +457,7 @@ mod tests {
         RawSeries {
             name: name.to_owned(),
             file,
+            part: None,
             rows,
             times: Some((0..rows).map(|row| row as f64).collect()),
             features: values.clone(),

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::order::{Duplicates, OutOfOrder};
+
 /// Where time stands in a table and how it becomes the `timespans` of a sequence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -18,6 +20,15 @@ pub struct TimeConfig {
     /// Which interval belongs to a step; unless set, `until_next` for the task `next_step` and `since_previous` for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<Span>,
+    /// Zone of dates that state none, as an offset such as `+01:00`; UTC unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// What becomes of rows of one series with the same time; `keep` unless set.
+    #[serde(default)]
+    pub duplicates: Duplicates,
+    /// What becomes of rows that lie before the row above them; `error` unless set.
+    #[serde(default)]
+    pub out_of_order: OutOfOrder,
 }
 
 /// Unit of a time column's numbers and of the timespans.
@@ -88,6 +99,15 @@ pub struct TimeSchema {
     pub span: Span,
     /// Span, after scaling, of a step with no neighbour on that side: the median of the training part.
     pub edge: f32,
+    /// Zone of dates that state none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// What becomes of rows with the same time.
+    #[serde(default)]
+    pub duplicates: Duplicates,
+    /// What becomes of rows that lie before the row above them.
+    #[serde(default)]
+    pub out_of_order: OutOfOrder,
 }
 
 impl TimeSchema {
@@ -112,6 +132,11 @@ impl TimeSchema {
 ///
 /// Accepts `2015-02-04`, `2015-02-04 17:51`, `2015-02-04T17:51:00.5`, with `Z` or `+01:00` at the end.
 pub(crate) fn parse_date(text: &str) -> Option<f64> {
+    parse_date_in(text, 0.0)
+}
+
+/// As [`parse_date`], with the offset in seconds of a time that states no zone.
+pub(crate) fn parse_date_in(text: &str, offset: f64) -> Option<f64> {
     let text = text.trim();
     let (date, rest) = match text.find(['T', 't', ' ']) {
         Some(at) => (&text[..at], text[at + 1..].trim()),
@@ -119,10 +144,17 @@ pub(crate) fn parse_date(text: &str) -> Option<f64> {
     };
     let days = parse_day(date)?;
     if rest.is_empty() {
-        return (date.len() == text.len()).then_some(days * 86400.0);
+        return (date.len() == text.len()).then_some(days * 86400.0 - offset);
     }
-    let (clock, offset) = split_zone(rest)?;
-    Some(days * 86400.0 + parse_clock(clock)? - offset)
+    let (clock, stated) = split_zone(rest)?;
+    Some(days * 86400.0 + parse_clock(clock)? - stated.unwrap_or(offset))
+}
+
+/// The offset in seconds of a zone such as `+01:00`, `-0530` or `Z`.
+pub(crate) fn parse_zone(text: &str) -> Option<f64> {
+    split_zone(text)
+        .filter(|(clock, _)| clock.is_empty())
+        .and_then(|(_, offset)| offset)
 }
 
 fn parse_day(date: &str) -> Option<f64> {
@@ -147,13 +179,13 @@ fn parse_clock(clock: &str) -> Option<f64> {
     is_valid.then(|| (hour * 3600 + minute * 60) as f64 + second)
 }
 
-/// Splits `17:51:00+01:00` into the clock and the zone's offset in seconds.
-fn split_zone(text: &str) -> Option<(&str, f64)> {
+/// Splits `17:51:00+01:00` into the clock and, where it is stated, the zone's offset in seconds.
+fn split_zone(text: &str) -> Option<(&str, Option<f64>)> {
     if let Some(clock) = text.strip_suffix(['Z', 'z']) {
-        return Some((clock.trim_end(), 0.0));
+        return Some((clock.trim_end(), Some(0.0)));
     }
     let Some(at) = text.find(['+', '-']) else {
-        return Some((text, 0.0));
+        return Some((text, None));
     };
     let zone = &text[at + 1..];
     let (hours, minutes) = match zone.split_once(':') {
@@ -167,7 +199,7 @@ fn split_zone(text: &str) -> Option<(&str, f64)> {
     } else {
         1.0
     };
-    Some((text[..at].trim_end(), sign * offset))
+    Some((text[..at].trim_end(), Some(sign * offset)))
 }
 
 fn digits(text: &str, count: usize) -> Option<i64> {
@@ -185,7 +217,7 @@ fn days_in_month(year: i64, month: i64) -> i64 {
 }
 
 /// Days from 1970-01-01 in the proleptic Gregorian calendar, counting years from March so that the leap day is last.
-fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let months_from_march = (month + 9) % 12;
     let day_of_year = (153 * months_from_march + 2) / 5 + day - 1;
@@ -217,6 +249,18 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_holds_for_dates_that_state_none() {
+        let vienna = parse_zone("+01:00").unwrap();
+        assert_relative_eq!(parse_date_in("1970-01-01 01:00", vienna).unwrap(), 0.0);
+        assert_relative_eq!(parse_date_in("1970-01-01", vienna).unwrap(), -3600.0);
+        assert_relative_eq!(parse_date_in("1970-01-01T00:00Z", vienna).unwrap(), 0.0);
+        assert_eq!(
+            [parse_zone("Vienna"), parse_zone("10:00"), parse_zone("")],
+            [None; 3]
+        );
+    }
+
+    #[test]
     fn impossible_dates_are_refused() {
         for text in [
             "",
@@ -241,6 +285,9 @@ mod tests {
             scale: 2.0,
             span: Span::SincePrevious,
             edge: 1.0,
+            zone: None,
+            duplicates: Duplicates::Keep,
+            out_of_order: OutOfOrder::Error,
         };
         let times = [0.0, 2.0, 6.0];
         assert_eq!(schema.spans(&times, 1), [1.0, 1.0, 2.0]);

@@ -38,6 +38,8 @@ pub(crate) struct Layout {
     pub(crate) each_step: bool,
     pub(crate) has_timespans: bool,
     pub(crate) has_mask: bool,
+    /// Whether targets may be NaN, which means that there is none.
+    pub(crate) has_gaps: bool,
 }
 
 /// A random draw among the training part's windows.
@@ -118,7 +120,10 @@ impl WindowSet {
     pub fn class_counts(&self) -> Option<Vec<u64>> {
         let mut counts = vec![0; self.layout.classes?];
         for window in self.windows.iter() {
-            for target in self.target_rows(window) {
+            for target in self
+                .target_rows(window)
+                .filter(|target| !target[0].is_nan())
+            {
                 if let Some(count) = counts.get_mut(target[0] as usize) {
                     *count += 1;
                 }
@@ -186,6 +191,7 @@ pub(crate) fn place(
     steps: usize,
     length: Option<usize>,
     stride: usize,
+    pad: bool,
 ) -> Vec<Window> {
     let length = length.unwrap_or(steps);
     if steps == 0 {
@@ -198,14 +204,24 @@ pub(crate) fn place(
             steps,
         }];
     }
-    (0..=steps - length)
+    let mut windows: Vec<Window> = (0..=steps - length)
         .step_by(stride)
         .map(|start| Window {
             series,
             start,
             steps: length,
         })
-        .collect()
+        .collect();
+    let last = windows.last().map_or(0, |window| window.start);
+    let next = last + stride;
+    if pad && last + length < steps && next < steps {
+        windows.push(Window {
+            series,
+            start: next,
+            steps: steps - next,
+        });
+    }
+    windows
 }
 
 /// Places windows on all series of a part, given as (index, steps).
@@ -234,7 +250,7 @@ pub(crate) fn place_all(
     let stride = stride.or(windows.stride).or(windows.length).unwrap_or(1);
     Ok(series
         .iter()
-        .flat_map(|&(index, steps)| place(index, steps, windows.length, stride))
+        .flat_map(|&(index, steps)| place(index, steps, windows.length, stride, windows.pad))
         .collect())
 }
 
@@ -246,13 +262,13 @@ mod tests {
 
     #[test]
     fn windows_start_at_every_stride_and_fit() {
-        let starts: Vec<usize> = place(0, 10, Some(4), 3)
+        let starts: Vec<usize> = place(0, 10, Some(4), 3, false)
             .iter()
             .map(|window| window.start)
             .collect();
         assert_eq!(starts, [0, 3, 6]);
         assert_eq!(
-            place(1, 3, Some(4), 1),
+            place(1, 3, Some(4), 1, false),
             [Window {
                 series: 1,
                 start: 0,
@@ -260,14 +276,27 @@ mod tests {
             }]
         );
         assert_eq!(
-            place(1, 3, None, 1),
+            place(1, 3, None, 1, false),
             [Window {
                 series: 1,
                 start: 0,
                 steps: 3
             }]
         );
-        assert!(place(0, 0, Some(4), 1).is_empty());
+        assert!(place(0, 0, Some(4), 1, true).is_empty());
+    }
+
+    #[test]
+    fn padding_keeps_the_last_steps() {
+        let spans = |steps, stride| -> Vec<(usize, usize)> {
+            place(0, steps, Some(4), stride, true)
+                .iter()
+                .map(|window| (window.start, window.steps))
+                .collect()
+        };
+        assert_eq!(spans(10, 4), [(0, 4), (4, 4), (8, 2)]);
+        assert_eq!(spans(10, 3), [(0, 4), (3, 4), (6, 4)]);
+        assert_eq!(spans(9, 7), [(0, 4), (7, 2)]);
     }
 
     #[test]
@@ -297,7 +326,7 @@ mod tests {
     proptest! {
         #[test]
         fn windows_cover_what_they_must(steps in 1usize..200, length in 1usize..40, stride in 1usize..40) {
-            let windows = place(0, steps, Some(length), stride);
+            let windows = place(0, steps, Some(length), stride, false);
             prop_assert!(!windows.is_empty());
             for window in &windows {
                 prop_assert!(window.start + window.steps <= steps);

@@ -6,7 +6,10 @@
     reason = "a test fails by panicking, and says on the screen what it skips"
 )]
 
+mod arrays;
 mod bad_input;
+mod benchmarks;
+mod own_files;
 mod protocols;
 mod support;
 mod tables;

@@ -68,3 +68,51 @@ pub(crate) fn npy(shape: &[usize], values: &[f64]) -> Vec<u8> {
     bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     bytes
 }
+
+/// A zip archive of stored members, which is what `numpy.savez` writes.
+pub(crate) fn zip(members: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let (mut all, mut list) = (Vec::new(), Vec::new());
+    for (name, content) in members {
+        let mut crc = flate2::Crc::new();
+        crc.update(content);
+        let size = (content.len() as u32).to_le_bytes();
+        let name_length = (name.len() as u16).to_le_bytes();
+        let fields = [
+            &[20, 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
+            &crc.sum().to_le_bytes(),
+            &size,
+            &size,
+            &name_length,
+            &[0, 0],
+        ]
+        .concat();
+        let offset = (all.len() as u32).to_le_bytes();
+        all.extend([b"PK\x03\x04", &fields[..], name.as_bytes(), content].concat());
+        list.extend(
+            [
+                b"PK\x01\x02\x14\x00",
+                &fields[..],
+                &[0; 10],
+                &offset,
+                name.as_bytes(),
+            ]
+            .concat(),
+        );
+    }
+    let (at, size) = (
+        (all.len() as u32).to_le_bytes(),
+        (list.len() as u32).to_le_bytes(),
+    );
+    let count = (members.len() as u16).to_le_bytes();
+    [
+        &all[..],
+        &list,
+        b"PK\x05\x06\x00\x00\x00\x00",
+        &count,
+        &count,
+        &size,
+        &at,
+        &[0, 0],
+    ]
+    .concat()
+}

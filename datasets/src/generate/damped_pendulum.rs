@@ -122,6 +122,7 @@ impl DampedPendulum {
         RawSeries {
             name: format!("pendulum-{index}"),
             file: 0,
+            part: None,
             rows: self.steps,
             times: Some(times),
             targets: values.clone(),

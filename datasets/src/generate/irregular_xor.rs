@@ -88,7 +88,7 @@ impl IrregularXor {
                 self.validation_sequences,
             ),
             test: part("test", self.test_seed, self.test_sequences),
-            drawn: None,
+            ..Parts::default()
         };
         // The first bit always comes one time unit after the start.
         let time = TimePlan {
@@ -116,6 +116,7 @@ impl IrregularXor {
         RawSeries {
             name,
             file: 0,
+            part: None,
             rows: events.len(),
             times: Some(events.iter().map(|at| (at + 1) as f64).collect()),
             features: events

@@ -119,6 +119,7 @@ impl Lorenz {
         RawSeries {
             name: format!("lorenz-{index}"),
             file: 0,
+            part: None,
             rows: self.steps,
             times: Some(times),
             targets: values.clone(),

@@ -14,7 +14,7 @@ pub use lorenz::Lorenz;
 pub use sine::Sine;
 
 use crate::assemble::{Assembly, TimePlan};
-use crate::config::{TaskConfig, Windows, config};
+use crate::config::{TaskConfig, config};
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::normalise::NormaliseConfig;
@@ -79,7 +79,7 @@ impl Counts {
             train: from_to(0, self.train),
             validation: from_to(self.train, self.validation),
             test: from_to(self.train + self.validation, self.test),
-            drawn: None,
+            ..Parts::default()
         }
     }
 }
@@ -113,24 +113,17 @@ fn assembly(features: &[&str], targets: &[&str], task: TaskConfig, parts: Parts)
         features: owned(features),
         targets: owned(targets),
         task,
-        classes: Vec::new(),
         parts,
-        windows: Windows::default(),
         normalise: NormaliseConfig::NONE,
-        time: None,
-        group: None,
-        files: Vec::new(),
+        ..Assembly::default()
     }
 }
 
 /// Timespans of a time column in seconds, divided by `scale` (the median step if `None`).
 fn time_plan(scale: Option<f64>) -> TimePlan {
     TimePlan {
-        column: "time".to_owned(),
-        unit: TimeUnit::Second,
-        span: None,
         scale,
-        edge: None,
+        ..TimePlan::new("time", TimeUnit::Second)
     }
 }
 

@@ -68,7 +68,7 @@ impl Sine {
             validation: or_train(parts.validation),
             test: or_train(parts.test),
             train: parts.train.clone(),
-            drawn: None,
+            ..Parts::default()
         };
         assembly(
             &["sin", "cos"],

@@ -14,7 +14,7 @@ const MISSING: [&str; 7] = ["", "NA", "N/A", "NaN", "nan", "null", "None"];
 
 /// Reads all columns, or the named ones, as numbers where every value is one and as text elsewhere.
 pub(crate) fn read(path: &Path, delimiter: char, columns: Option<&[String]>) -> Result<Frame> {
-    let bytes = std::fs::read(path).map_err(|source| Error::read(path, source))?;
+    let bytes = super::read_bytes(path)?;
     parse(path, bytes, delimiter, columns)
 }
 

@@ -1,20 +1,29 @@
 //! Readers of single files and of folders of files.
 
+pub(crate) mod arrow;
 pub(crate) mod csv;
+pub(crate) mod idx;
 pub(crate) mod npy;
+pub(crate) mod npz;
 pub(crate) mod parquet;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::frame::{Column, Frame};
+
+pub(crate) use npy::half_to_f64;
 
 /// File formats that tables come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Csv,
     Parquet,
+    Arrow,
     Npy,
+    Npz,
 }
 
 impl Format {
@@ -23,7 +32,9 @@ impl Format {
         match self {
             Self::Csv => &["csv", "tsv", "txt"],
             Self::Parquet => &["parquet"],
+            Self::Arrow => &["arrow", "feather", "ipc"],
             Self::Npy => &["npy"],
+            Self::Npz => &["npz"],
         }
     }
 
@@ -31,7 +42,9 @@ impl Format {
         match self {
             Self::Csv => "csv",
             Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
             Self::Npy => "npy",
+            Self::Npz => "npz",
         }
     }
 
@@ -39,7 +52,9 @@ impl Format {
     pub(crate) fn of(path: &Path) -> Self {
         match extension(path).as_str() {
             "parquet" | "pq" => Self::Parquet,
+            "arrow" | "feather" | "ipc" => Self::Arrow,
             "npy" => Self::Npy,
+            "npz" => Self::Npz,
             _ => Self::Csv,
         }
     }
@@ -51,10 +66,66 @@ pub(crate) fn read_frame(
     delimiter: char,
     columns: Option<&[String]>,
 ) -> Result<Frame> {
-    match Format::of(path) {
+    read_as(path, Format::of(path), delimiter, columns)
+}
+
+/// Reads one file as a table of a format that the config states.
+pub(crate) fn read_as(
+    path: &Path,
+    format: Format,
+    delimiter: char,
+    columns: Option<&[String]>,
+) -> Result<Frame> {
+    match format {
         Format::Csv => csv::read(path, delimiter_for(path, delimiter), columns),
         Format::Parquet => parquet::read(path, columns),
+        Format::Arrow => arrow::read(path, columns),
         Format::Npy => npy::read(path).and_then(|array| array_frame(path, &array)),
+        Format::Npz => npz_frame(path),
+    }
+}
+
+/// A file's content, whole.
+///
+/// # Errors
+/// [`Error::Changed`] if the file was written to while it was read.
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    let failed = |source| Error::read(path, source);
+    let mut file = File::open(path).map_err(failed)?;
+    let before = Version::of(path, &file)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(before.length).unwrap_or(0));
+    file.read_to_end(&mut bytes).map_err(failed)?;
+    before.check(path, &file, bytes.len() as u64)?;
+    Ok(bytes)
+}
+
+/// What tells whether a file was written to: its length and the time of the last write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version {
+    length: u64,
+    modified: Option<std::time::SystemTime>,
+}
+
+impl Version {
+    pub(crate) fn of(path: &Path, file: &File) -> Result<Self> {
+        let metadata = file
+            .metadata()
+            .map_err(|source| Error::read(path, source))?;
+        Ok(Self {
+            length: metadata.len(),
+            modified: metadata.modified().ok(),
+        })
+    }
+
+    /// Refuses what was read of a file that has become another one meanwhile.
+    pub(crate) fn check(self, path: &Path, file: &File, read: u64) -> Result<()> {
+        let is_plain = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        if is_plain && (Self::of(path, file)? != self || read != self.length) {
+            return Err(Error::Changed {
+                path: path.to_path_buf(),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -84,6 +155,40 @@ pub(crate) fn array_frame(path: &Path, array: &npy::NpyArray) -> Result<Frame> {
         .collect();
     let names = (0..width).map(|column| format!("x{column}")).collect();
     Ok(Frame::from_columns(path, names, columns, rows))
+}
+
+/// The arrays of an npz file that are tables of the first one's length, with columns `x0`, `x1`, ..., named after the array.
+fn npz_frame(path: &Path) -> Result<Frame> {
+    let mut names: Vec<String> = Vec::new();
+    let mut columns: Vec<Column> = Vec::new();
+    let mut length = None;
+    for (name, mut array) in npz::read(path)? {
+        // Of several series, the first one stands for all.
+        if let [_, rows, width] = *array.shape.as_slice() {
+            array.values.truncate(rows * width);
+            array.shape.remove(0);
+        }
+        let [rows, width] = array.table_shape(path)?;
+        if rows == *length.get_or_insert(rows) {
+            names.extend((0..width).map(|column| format!("{name}{column}")));
+            let column = |column| {
+                array
+                    .values
+                    .iter()
+                    .skip(column)
+                    .step_by(width)
+                    .copied()
+                    .collect()
+            };
+            columns.extend((0..width).map(column).map(Column::Number));
+        }
+    }
+    Ok(Frame::from_columns(
+        path,
+        names,
+        columns,
+        length.unwrap_or(0),
+    ))
 }
 
 /// The files that a configured path stands for, sorted by name: the file itself, or those in the folder.

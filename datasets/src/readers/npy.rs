@@ -8,8 +8,10 @@ use std::path::Path;
 use crate::error::{Error, Result};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
+/// More axes than this are neither series nor sequences of frames.
+const MAX_AXES: usize = 4;
 /// More axes than this are no time series.
-const MAX_AXES: usize = 3;
+const MAX_SERIES_AXES: usize = 3;
 
 /// An array of an npy file, in C order.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,8 +39,11 @@ impl NpyArray {
 
 /// Reads an npy file whole.
 pub(crate) fn read(path: &Path) -> Result<NpyArray> {
-    let bytes = std::fs::read(path).map_err(|source| Error::read(path, source))?;
-    parse(path, &bytes)
+    let array = parse(path, &super::read_bytes(path)?)?;
+    if array.shape.len() > MAX_SERIES_AXES {
+        return Err(malformed(path, no_series(array.shape.len())));
+    }
+    Ok(array)
 }
 
 /// Reads an npy file held in memory; `path` is what errors call it.
@@ -205,16 +210,19 @@ fn shape(text: &str) -> std::result::Result<Vec<usize>, String> {
     let shape =
         shape.ok_or_else(|| format!("the header's shape ({inner}) holds no plain sizes"))?;
     if shape.is_empty() || shape.len() > MAX_AXES {
-        return Err(format!(
-            "{} axes are no time series: expected [time], [time, features] or [series, time, features]",
-            shape.len()
-        ));
+        return Err(no_series(shape.len()));
     }
     Ok(shape)
 }
 
+fn no_series(axes: usize) -> String {
+    format!(
+        "{axes} axes are no time series: expected [time], [time, features] or [series, time, features]"
+    )
+}
+
 /// IEEE 754 binary16: 1 sign bit, 5 exponent bits (bias 15), 10 fraction bits.
-fn half_to_f64(bits: u16) -> f64 {
+pub(crate) fn half_to_f64(bits: u16) -> f64 {
     let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
     let fraction = f64::from(bits & 0x3ff) / 1024.0;
     let magnitude = match i32::from(bits >> 10 & 0x1f) {
@@ -326,7 +334,7 @@ mod tests {
         assert!(reason(b"PK\x03\x04 a zip").contains("not an npy file"));
         assert!(reason(&file("|O", "False", "(1,)", &[0; 8])).contains("no plain number"));
         assert!(reason(&file("<c8", "False", "(1,)", &[0; 8])).contains("no plain number"));
-        assert!(reason(&file("<f4", "False", "(1, 1, 1, 1)", &[0; 4])).contains("4 axes"));
+        assert!(reason(&file("<f4", "False", "(1, 1, 1, 1, 1)", &[0; 4])).contains("5 axes"));
         assert!(reason(&file("<f4", "False", "(1,)", &[0; 5])).contains("1 bytes follow"));
         let huge = format!("({}, {}, 9)", usize::MAX, usize::MAX);
         assert!(reason(&file("<f4", "False", &huge, &[])).contains("impossibly large"));

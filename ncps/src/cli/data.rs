@@ -1,16 +1,18 @@
-//! `ncps data`: what is in a data file, and which data sets come with the program.
+//! `ncps data`: what is in a data file, and which data sets there are.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Subcommand;
-use ncps::datasets::{self, ColumnDescription, Description};
+use ncps::datasets;
 
-use super::output::{Output, columns, short};
+use super::data_describe::text;
+use super::output::{Output, columns};
+use super::{data_get, data_plot, init};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
-    /// Describe a CSV, Parquet or npy file or a folder of them: columns, ranges, gaps, sampling, a configuration to begin with.
+    /// Describe a CSV, Parquet, Arrow, npy or npz file or a folder of them: columns, ranges, gaps, sampling, a configuration to begin with.
     #[command(
         after_help = "Examples:\n  ncps data describe measurements.csv\n  ncps data describe data/cheetah --json"
     )]
@@ -18,9 +20,36 @@ pub(crate) enum DataCommand {
         /// The file or folder.
         path: PathBuf,
     },
-    /// List the data sets that come with the program.
+    /// Write a configuration for a file or folder of your own, as its description suggests.
+    #[command(
+        after_help = "Example:\n  ncps data init measurements.csv --out mine.toml && ncps train mine.toml"
+    )]
+    Init {
+        /// The file or folder.
+        path: PathBuf,
+        /// Write to this file instead of stdout; an existing file is left alone.
+        #[arg(short, long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Draw the columns of a file over time, gaps as gaps.
+    #[command(
+        after_help = "Examples:\n  ncps data plot measurements.csv --out data.svg\n  ncps data plot trips.parquet --series 17 --columns speed,wind --out trip.png"
+    )]
+    Plot(data_plot::PlotArguments),
+    /// List the data sets that come with the program and the published benchmarks.
     #[command(after_help = "Example:\n  ncps data list")]
     List,
+    /// Download a published benchmark, check it and unpack it; without a network, say which file to put where.
+    #[command(
+        after_help = "Examples:\n  ncps data get gesture\n  ncps data get person --into /data/person"
+    )]
+    Get {
+        /// Its name, as `ncps data list` gives it.
+        name: String,
+        /// Folder for its files; `data/NAME` unless given.
+        #[arg(long, value_name = "FOLDER")]
+        into: Option<PathBuf>,
+    },
 }
 
 pub(crate) fn run(command: &DataCommand, output: &Output) -> Result<()> {
@@ -32,97 +61,74 @@ pub(crate) fn run(command: &DataCommand, output: &Output) -> Result<()> {
             } else {
                 output.print(text(&description))?
             }
+            Ok(())
         }
-        DataCommand::List => {
-            let mut rows = vec![
-                ["name", "what", "series", "rows", "licence"]
-                    .map(str::to_owned)
-                    .to_vec(),
-            ];
-            for set in datasets::embedded() {
-                if output.json {
-                    output.json_line(set)?;
-                }
-                rows.push(vec![
-                    set.name.to_string(),
-                    set.title.to_string(),
-                    set.series.to_string(),
-                    set.rows.to_string(),
-                    set.licence.to_string(),
-                ]);
-            }
-            if !output.json {
-                output.print(columns(&rows))?;
-            }
-        }
+        DataCommand::Init { path, out } => init::own_data(path, out.as_deref(), output),
+        DataCommand::Plot(arguments) => data_plot::run(arguments, output),
+        DataCommand::List => list(output),
+        DataCommand::Get { name, into } => data_get::run(name, into.as_deref(), output),
     }
-    Ok(())
 }
 
-/// A description for people.
-fn text(description: &Description) -> String {
-    let files = match description.files.len() {
-        0 | 1 => String::new(),
-        count => format!(", the first of {count} files"),
-    };
-    let mut text = format!(
-        "{}: {}, {} rows{files}\n\n",
-        description.path.display(),
-        description.format,
-        description.rows
-    );
-    let mut rows = vec![
-        ["column", "type", "missing", "min", "mean", "max", "values"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    rows.extend(description.columns.iter().map(column_row));
-    text.push_str(&columns(&rows));
-    if let Some(time) = &description.time {
-        let unit = if time.unit == "second" { " s" } else { "" };
-        let evenly = if time.is_regular {
-            "evenly"
-        } else {
-            "unevenly"
-        };
-        text.push_str(&format!(
-            "\n`{}` looks like time: {evenly} spaced, interval {} to {}{unit}, median {}{unit}\n",
-            time.column,
-            short(time.min),
-            short(time.max),
-            short(time.median)
-        ));
-        if time.backwards > 0 {
-            text.push_str(&format!(
-                "it goes back {} times: several series, or rows out of order\n",
-                time.backwards
-            ));
+fn list(output: &Output) -> Result<()> {
+    if output.json {
+        for set in datasets::embedded() {
+            output.json_line(set)?;
         }
+        for benchmark in datasets::benchmarks() {
+            output.json_line(benchmark)?;
+        }
+        return Ok(());
     }
-    text.push_str(&format!(
-        "\nto begin with (`ncps init --data` makes a whole configuration of it):\n\n{}\n",
-        description.proposed_config.trim()
-    ));
-    text
-}
-
-fn column_row(column: &ColumnDescription) -> Vec<String> {
-    let number = |value: Option<f64>| value.map(short).unwrap_or_default();
-    let classes = column.classes.as_ref().map(|classes| {
-        let shown = classes
+    let heading = |names: &[&str]| {
+        names
             .iter()
-            .take(4)
-            .map(|class| format!("{} ({})", class.value, class.rows));
-        let more = if classes.len() > 4 { ", ..." } else { "" };
-        shown.collect::<Vec<_>>().join(", ") + more
-    });
-    vec![
-        column.name.clone(),
-        format!("{:?}", column.kind).to_lowercase(),
-        column.missing.to_string(),
-        number(column.min),
-        number(column.mean),
-        number(column.max),
-        classes.unwrap_or_default(),
-    ]
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let mut own = vec![heading(&[
+        "part of the program",
+        "what",
+        "series",
+        "rows",
+        "licence",
+    ])];
+    for set in datasets::embedded() {
+        own.push(vec![
+            set.name.to_string(),
+            set.title.to_string(),
+            set.series.to_string(),
+            set.rows.to_string(),
+            set.licence.to_string(),
+        ]);
+    }
+    let mut published = vec![heading(&[
+        "published",
+        "what",
+        "MB",
+        "to reach",
+        "licence",
+        "here",
+    ])];
+    for benchmark in datasets::benchmarks() {
+        let folder = PathBuf::from("data").join(benchmark.name);
+        let is_here = benchmark
+            .files
+            .iter()
+            .all(|file| folder.join(file).exists());
+        published.push(vec![
+            benchmark.name.to_owned(),
+            benchmark.title.to_owned(),
+            benchmark.megabytes.to_string(),
+            benchmark.published.to_owned(),
+            benchmark.licence.to_owned(),
+            if is_here { "yes" } else { "no" }.to_owned(),
+        ]);
+    }
+    output.print(format!(
+        "{}\n{}\n`ncps data get NAME` fetches one into data/NAME; `ncps init NAME` prints its configuration\n",
+        columns(&own),
+        columns(&published)
+    ))?;
+    Ok(())
 }

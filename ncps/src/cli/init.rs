@@ -19,7 +19,7 @@ pub(crate) struct InitArguments {
     /// A task that comes with the program.
     #[arg(value_enum, conflicts_with = "data")]
     task: Option<Task>,
-    /// Propose a configuration for your own CSV, Parquet or npy data.
+    /// Propose a configuration for your own data; the same as `ncps data init`.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Write to this file instead of stdout; an existing file is left alone.
@@ -39,6 +39,33 @@ enum Task {
     Cheetah,
     /// Tell from its air whether an office is occupied; needs its files.
     Occupancy,
+    /// Tell the phase of a gesture; needs its files.
+    Gesture,
+    /// Tell what somebody does from a smartphone; needs its files.
+    Har,
+    /// Tell a digit from its rows; needs its files.
+    Smnist,
+    /// Estimate traffic from weather and time; needs its files.
+    Traffic,
+    /// Estimate a household's power; needs its files.
+    Power,
+    /// Tell ozone days; needs its files.
+    Ozone,
+    /// Tell what somebody does from tags seen at irregular times; needs its files.
+    Person,
+    /// Forecast death in intensive care from irregular measurements; needs its files.
+    Physionet,
+    /// Forecast a walker's next frame at irregular times; needs its files.
+    Walker,
+    /// Tell a digit from its changes of colour; needs its files.
+    #[value(name = "event_smnist")]
+    EventSmnist,
+    /// Tell whether a film review is positive; needs its files.
+    Imdb,
+    /// Imitate a driver's steering from lidar; needs its files.
+    Lidar,
+    /// Imitate an agent's actions from frames; needs its files.
+    Atari,
 }
 
 impl Task {
@@ -49,6 +76,19 @@ impl Task {
             Self::Drug => include_str!("../../../configs/drug.toml"),
             Self::Cheetah => include_str!("../../../configs/cheetah.toml"),
             Self::Occupancy => include_str!("../../../configs/occupancy.toml"),
+            Self::Gesture => include_str!("../../../configs/gesture.toml"),
+            Self::Har => include_str!("../../../configs/har.toml"),
+            Self::Smnist => include_str!("../../../configs/smnist.toml"),
+            Self::Traffic => include_str!("../../../configs/traffic.toml"),
+            Self::Power => include_str!("../../../configs/power.toml"),
+            Self::Ozone => include_str!("../../../configs/ozone.toml"),
+            Self::Person => include_str!("../../../configs/person.toml"),
+            Self::Physionet => include_str!("../../../configs/physionet.toml"),
+            Self::Walker => include_str!("../../../configs/walker.toml"),
+            Self::EventSmnist => include_str!("../../../configs/event_smnist.toml"),
+            Self::Imdb => include_str!("../../../configs/imdb.toml"),
+            Self::Lidar => include_str!("../../../configs/lidar.toml"),
+            Self::Atari => include_str!("../../../configs/atari.toml"),
         }
     }
 }
@@ -81,8 +121,17 @@ pub(crate) fn run(arguments: &InitArguments, output: &Output) -> Result<()> {
             .into());
         }
     };
-    let Some(path) = &arguments.out else {
-        output.print(&text)?;
+    write(&text, arguments.out.as_deref(), output)
+}
+
+/// A configuration for a file of one's own.
+pub(crate) fn own_data(path: &Path, out: Option<&Path>, output: &Output) -> Result<()> {
+    write(&propose(path)?, out, output)
+}
+
+fn write(text: &str, out: Option<&Path>, output: &Output) -> Result<()> {
+    let Some(path) = out else {
+        output.print(text)?;
         return Ok(());
     };
     if path.exists() {

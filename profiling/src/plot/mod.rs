@@ -3,6 +3,7 @@
 //! A figure is plain data. [`Figure::scene`] lays it out as shapes; both formats draw these shapes.
 
 mod axis;
+mod columns;
 mod font;
 mod histogram;
 mod learning;
@@ -15,6 +16,7 @@ mod timeline;
 mod tuning;
 mod wiring;
 
+pub use columns::Columns;
 pub use histogram::Histogram;
 pub use learning::LearningCurves;
 pub use predictions::{PredictionPanel, Predictions};

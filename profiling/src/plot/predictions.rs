@@ -125,7 +125,7 @@ impl Figure for Predictions {
 }
 
 /// Keeps the lowest and the highest point of each bucket, so that no peak is lost.
-fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+pub(super) fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if points.len() <= 2 * MOST_BUCKETS {
         return points.to_vec();
     }

@@ -1,0 +1,227 @@
+//! A table's rows cut into one series a group, in the order of time.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::config::config;
+use crate::error::{Error, Result};
+use crate::frame::Frame;
+use crate::missing::{FeatureKind, Missing};
+use crate::order::{Duplicates, OutOfOrder, mean_of};
+use crate::series::RawSeries;
+use crate::time::{TimeConfig, TimeSchema, TimeUnit, parse_zone};
+
+/// How times are read and put in order.
+#[derive(Debug, Clone)]
+pub(crate) struct TimeRules {
+    column: String,
+    unit: TimeUnit,
+    /// Seconds east of UTC of dates that state no zone.
+    offset: f64,
+    duplicates: Duplicates,
+    out_of_order: OutOfOrder,
+}
+
+impl TimeRules {
+    pub(crate) fn of(time: &TimeConfig) -> Result<Self> {
+        Ok(Self {
+            column: time.column.clone(),
+            unit: time.unit,
+            offset: offset(time.zone.as_deref())?,
+            duplicates: time.duplicates,
+            out_of_order: time.out_of_order,
+        })
+    }
+
+    pub(crate) fn of_schema(time: &TimeSchema) -> Result<Self> {
+        Ok(Self {
+            column: time.column.clone(),
+            unit: time.unit,
+            offset: offset(time.zone.as_deref())?,
+            duplicates: time.duplicates,
+            out_of_order: time.out_of_order,
+        })
+    }
+
+    /// Times in a unit, kept as they are: numbers are in it already.
+    pub(crate) fn plain(column: &str, unit: TimeUnit) -> Self {
+        Self {
+            column: column.to_owned(),
+            unit,
+            offset: 0.0,
+            duplicates: Duplicates::Keep,
+            out_of_order: OutOfOrder::Error,
+        }
+    }
+
+    /// The frame's times in the unit.
+    fn times(&self, frame: &Frame) -> Result<Vec<f64>> {
+        let (mut times, is_seconds) = frame.times_in(&self.column, self.offset)?;
+        if is_seconds {
+            times
+                .iter_mut()
+                .for_each(|time| *time /= self.unit.seconds());
+        }
+        Ok(times)
+    }
+}
+
+fn offset(zone: Option<&str>) -> Result<f64> {
+    let Some(zone) = zone else { return Ok(0.0) };
+    parse_zone(zone).ok_or_else(|| {
+        config(
+            "time",
+            &format!(
+                "zone `{zone}` is not understood: expected an offset such as \"+01:00\" or \"Z\""
+            ),
+        )
+    })
+}
+
+/// How series are cut out of a table.
+#[derive(Debug, Clone)]
+pub(crate) struct SeriesRules<'a> {
+    pub(crate) time: Option<TimeRules>,
+    pub(crate) group: Option<&'a str>,
+    /// Column that tells training, validation and test rows apart.
+    pub(crate) part: Option<&'a str>,
+    pub(crate) missing: Missing,
+    pub(crate) kinds: &'a [FeatureKind],
+    /// Targets are class ids, which have no mean.
+    pub(crate) are_labels: bool,
+}
+
+/// Cuts a table's columns into one series a group (and part), ordered and filled as the rules say.
+pub(crate) fn frame_series(
+    frame: &Frame,
+    features: &[Vec<f32>],
+    targets: &[Vec<f32>],
+    rules: &SeriesRules<'_>,
+) -> Result<Vec<RawSeries>> {
+    let times = rules
+        .time
+        .as_ref()
+        .map(|time| time.times(frame))
+        .transpose()?;
+    let mut series = Vec::new();
+    for Group { name, part, rows } in groups(frame, rules)? {
+        let one = match (&times, &rules.time) {
+            (Some(times), Some(time)) => {
+                let runs = ordered(frame, time, times, rows, &name)?;
+                let is_label = rules.are_labels;
+                RawSeries {
+                    rows: runs.len(),
+                    times: Some(runs.iter().map(|run| times[run[0]]).collect()),
+                    features: join(features, &runs, false),
+                    targets: join(targets, &runs, is_label),
+                    ..RawSeries::default()
+                }
+            }
+            _ => RawSeries {
+                rows: rows.len(),
+                features: gather(features, &rows),
+                targets: gather(targets, &rows),
+                ..RawSeries::default()
+            },
+        };
+        let features = rules
+            .missing
+            .prepare(one.features, rules.kinds, one.times.as_deref());
+        series.push(RawSeries {
+            name,
+            part,
+            features,
+            ..one
+        });
+    }
+    Ok(series)
+}
+
+/// Runs of rows, one run a step.
+fn ordered(
+    frame: &Frame,
+    time: &TimeRules,
+    times: &[f64],
+    rows: Vec<usize>,
+    series: &str,
+) -> Result<Vec<Vec<usize>>> {
+    let rows = time
+        .out_of_order
+        .arrange(times, rows)
+        .map_err(|row| Error::TimeBackwards {
+            path: frame.path().to_path_buf(),
+            column: time.column.clone(),
+            series: series.to_owned(),
+            row: row + 1,
+        })?;
+    time.duplicates
+        .runs(times, &rows)
+        .map_err(|row| Error::TimeTwice {
+            path: frame.path().to_path_buf(),
+            column: time.column.clone(),
+            series: series.to_owned(),
+            row: row + 1,
+        })
+}
+
+struct Group {
+    name: String,
+    part: Option<String>,
+    rows: Vec<usize>,
+}
+
+/// The rows of each group in order of first appearance; without a group column, all rows under the file's name.
+fn groups(frame: &Frame, rules: &SeriesRules<'_>) -> Result<Vec<Group>> {
+    let names = rules.group.map(|group| frame.keys(group)).transpose()?;
+    let parts = rules.part.map(|part| frame.keys(part)).transpose()?;
+    let name = stem(frame.path());
+    if names.is_none() && parts.is_none() {
+        return Ok(vec![Group {
+            name,
+            part: None,
+            rows: (0..frame.rows()).collect(),
+        }]);
+    }
+    let mut places: HashMap<(&str, Option<&str>), usize> = HashMap::new();
+    let mut groups: Vec<Group> = Vec::new();
+    for row in 0..frame.rows() {
+        let group = names.as_ref().map_or(name.as_str(), |names| &names[row]);
+        let part = parts.as_ref().map(|parts| parts[row].as_str());
+        let place = *places.entry((group, part)).or_insert_with(|| {
+            groups.push(Group {
+                name: group.to_owned(),
+                part: part.map(str::to_owned),
+                rows: Vec::new(),
+            });
+            groups.len() - 1
+        });
+        groups[place].rows.push(row);
+    }
+    Ok(groups)
+}
+
+/// Rows of columns, row-major.
+fn gather(columns: &[Vec<f32>], rows: &[usize]) -> Vec<f32> {
+    rows.iter()
+        .flat_map(|&row| columns.iter().map(move |column| column[row]))
+        .collect()
+}
+
+/// One row a run, row-major: the mean of its rows, or the last one's value.
+fn join(columns: &[Vec<f32>], runs: &[Vec<usize>], is_last: bool) -> Vec<f32> {
+    let value = |run: &[usize], column: &Vec<f32>| match run {
+        [only] => column[*only],
+        [.., last] if is_last => column[*last],
+        rows => mean_of(rows.iter().map(|&row| column[row])),
+    };
+    runs.iter()
+        .flat_map(|run| columns.iter().map(move |column| value(run, column)))
+        .collect()
+}
+
+/// A file's name without its ending.
+pub(crate) fn stem(path: &Path) -> String {
+    path.file_stem()
+        .map(|stem| stem.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
