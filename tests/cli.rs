@@ -21,6 +21,8 @@ mod configs;
 mod data;
 #[path = "cli/predict.rs"]
 mod predict;
+#[path = "cli/profile.rs"]
+mod profile;
 #[path = "cli/resume.rs"]
 mod resume;
 #[path = "cli/run_directory.rs"]
@@ -29,3 +31,5 @@ mod run_directory;
 mod runs;
 #[path = "cli/support.rs"]
 mod support;
+#[path = "cli/tune.rs"]
+mod tune;

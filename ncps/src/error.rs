@@ -158,8 +158,9 @@ impl Error {
             | Self::ResumeMismatch { .. }
             | Self::NoGpu => ErrorKind::Config,
             Self::Read { .. } | Self::Write { .. } | Self::DataFiles { .. } => ErrorKind::Io,
+            Self::ForeignModel { .. }
+            | Self::Profiling(ncps_profiling::Error::ProfileReport { .. }) => ErrorKind::Corrupt,
             Self::RunLocked { .. } | Self::Profiling(_) => ErrorKind::Other,
-            Self::ForeignModel { .. } => ErrorKind::Corrupt,
             Self::Core(error) => kind_of_core(error),
             Self::Models(ncps_models::Error::Core(error)) => kind_of_core(error),
             // Settings, and a network asked for what it cannot do.

@@ -14,7 +14,7 @@
 //!
 //! The crate is a table of contents: layers and training come from `ncps-core`, ready networks from `ncps-models`,
 //! data from `ncps-datasets` (feature `datasets`), machines, plots and reports from `ncps-profiling` (feature
-//! `profiling`). The feature `cli` adds [`config`] and [`run`]: a whole run from a configuration file.
+//! `profiling`, with [`workload`] to profile networks). The feature `cli` adds [`config`] and [`run`]: a whole run from a configuration file, [`profile`] and [`tune`].
 
 #[cfg(feature = "cli")]
 pub mod bench;
@@ -23,7 +23,13 @@ pub mod config;
 #[cfg(feature = "cli")]
 mod error;
 #[cfg(feature = "cli")]
+pub mod profile;
+#[cfg(feature = "cli")]
 pub mod run;
+#[cfg(feature = "cli")]
+pub mod tune;
+#[cfg(feature = "profiling")]
+pub mod workload;
 
 pub use ncps_core::rnn::{
     Cfc, CfcConfig, Gru, GruConfig, Lstm, LstmConfig, Ltc, LtcConfig, SequenceInput, SequenceLayer,

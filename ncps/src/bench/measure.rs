@@ -242,7 +242,7 @@ fn infer(network: &dyn Network, options: &Options) -> Result<Stepped> {
 }
 
 /// The network without MLX, if it is one layer and at most a linear map.
-fn policy(network: &dyn Network) -> Result<Option<Policy>> {
+pub(crate) fn policy(network: &dyn Network) -> Result<Option<Policy>> {
     let Some(network) = network.as_any().downcast_ref::<RecurrentNetwork>() else {
         return Ok(None);
     };

@@ -49,9 +49,26 @@ pub(crate) struct Interrupted {
     pub(crate) code: u8,
 }
 
+/// The program ran again in a process of its own, which has said what there was to say.
+#[derive(Debug, thiserror::Error)]
+#[error("the program ended with code {code}")]
+pub(crate) struct EndedAlready {
+    code: u8,
+}
+
+impl EndedAlready {
+    /// Takes over the exit code; a process that a signal ended has none.
+    pub(crate) fn new(code: Option<i32>) -> Self {
+        let code = code.and_then(|code| u8::try_from(code).ok());
+        Self {
+            code: code.unwrap_or(FAILED),
+        }
+    }
+}
+
 /// Whether the person has been told already.
 pub(crate) fn is_told(error: &anyhow::Error) -> bool {
-    error.is::<Interrupted>()
+    error.is::<Interrupted>() || error.is::<EndedAlready>()
 }
 
 /// The exit code of an error.
@@ -59,6 +76,9 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         if let Some(interrupted) = cause.downcast_ref::<Interrupted>() {
             return interrupted.code;
+        }
+        if let Some(ended) = cause.downcast_ref::<EndedAlready>() {
+            return ended.code;
         }
         if cause.is::<UsageError>() {
             return USAGE;

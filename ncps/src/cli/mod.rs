@@ -16,6 +16,7 @@ mod init;
 mod logging;
 mod output;
 mod predict;
+mod profile;
 mod progress;
 mod runs;
 mod selftest;
@@ -23,6 +24,7 @@ mod signals;
 mod status;
 mod stream;
 mod train;
+mod tune;
 mod wiring;
 
 use std::ffi::OsString;
@@ -113,6 +115,10 @@ enum Command {
     Doctor(doctor::DoctorArguments),
     /// Measure speed and memory of fixed networks, beside what this machine can do at most.
     Bench(bench::BenchArguments),
+    /// Find out how fast a configuration trains here, what holds it back and what to change.
+    Profile(Box<profile::ProfileArguments>),
+    /// Find the batch, width and device that train a configuration fastest here.
+    Tune(Box<tune::TuneArguments>),
     /// Print a completion script for a shell.
     Completions(completions::CompletionsArguments),
 }
@@ -196,6 +202,8 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<()> {
         Command::Devices(arguments) => devices::run(&arguments, output),
         Command::Doctor(arguments) => doctor::run(&arguments, output),
         Command::Bench(arguments) => bench::run(&arguments, output),
+        Command::Profile(arguments) => profile::run(&arguments, output),
+        Command::Tune(arguments) => tune::run(&arguments, output),
         Command::Completions(arguments) => completions::run(&arguments, output),
     }
 }
@@ -214,12 +222,9 @@ mod tests {
     fn every_command_shows_examples() {
         fn check(command: &clap::Command, path: &str) {
             let path = format!("{path} {}", command.get_name());
-            if command.has_subcommands() {
-                command
-                    .get_subcommands()
-                    .filter(|c| c.get_name() != "help")
-                    .for_each(|c| check(c, &path));
-            } else {
+            let inner = command.get_subcommands().filter(|c| c.get_name() != "help");
+            inner.for_each(|c| check(c, &path));
+            if !command.is_subcommand_required_set() {
                 let help = command
                     .get_after_help()
                     .map(ToString::to_string)

@@ -57,7 +57,18 @@ impl RunConfig {
     /// # Errors
     /// [`crate::Error::Read`] and [`crate::Error::Config`], which shows file, line, column and the nearest known key.
     pub fn load(path: &Path, overrides: Vec<Override>) -> Result<Loaded<Self>> {
-        let mut loaded = Loaded::<Self>::from_file(path, overrides)?;
+        Self::finish(Loaded::<Self>::from_file(path, overrides)?, path)
+    }
+
+    /// The same for text that is already in memory; `path` gives the run its name and stands in messages.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] for everything that is wrong inside the text.
+    pub fn load_text(path: &Path, text: String, overrides: Vec<Override>) -> Result<Loaded<Self>> {
+        Self::finish(Loaded::<Self>::from_text(path, text, overrides)?, path)
+    }
+
+    fn finish(mut loaded: Loaded<Self>, path: &Path) -> Result<Loaded<Self>> {
         // The name joins the values, so that the resolved file stands on its own.
         loaded.derive("name", name_of(path))?;
         limits::check(&loaded)?;

@@ -38,6 +38,23 @@ impl WindowSource {
     }
 }
 
+impl WindowSource {
+    /// Fills the batch in host memory; [`WindowSource::upload`] makes arrays of it.
+    pub(crate) fn fill(&mut self, epoch: u64, step: usize) -> ncps_core::Result<()> {
+        let filled = self.batches.fill(epoch, step, &mut self.host);
+        filled.map_err(|error| ncps_core::Error::Batch {
+            argument: "batch",
+            found: error.to_string(),
+            expected: "a batch of this source".to_owned(),
+        })
+    }
+
+    /// The batch in host memory as arrays.
+    pub(crate) fn upload(&self) -> Batch {
+        to_arrays(&self.host)
+    }
+}
+
 /// How normalised targets go back to the data's unit.
 fn target_units(schema: &DataSchema) -> Option<TargetUnits> {
     match schema.task {
@@ -65,13 +82,8 @@ impl BatchSource for WindowSource {
     }
 
     fn batch(&mut self, epoch: u64, step: usize) -> ncps_core::Result<Batch> {
-        let filled = self.batches.fill(epoch, step, &mut self.host);
-        filled.map_err(|error| ncps_core::Error::Batch {
-            argument: "batch",
-            found: error.to_string(),
-            expected: "a batch of this source".to_owned(),
-        })?;
-        Ok(to_arrays(&self.host))
+        self.fill(epoch, step)?;
+        Ok(self.upload())
     }
 
     fn samples(&mut self, epoch: u64, step: usize) -> Option<String> {

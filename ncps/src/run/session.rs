@@ -22,9 +22,9 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub struct Session {
     pub(super) loaded: Loaded<RunConfig>,
-    pub(super) dataset: Dataset,
+    pub(crate) dataset: Dataset,
     pub(super) device: Chosen,
-    pub(super) machine: Machine,
+    pub(crate) machine: Machine,
     pub(super) network: Box<dyn Network>,
     pub(super) plan: Plan,
 }
@@ -123,7 +123,7 @@ impl Session {
     }
 
     /// A network with fresh weights from the seed.
-    pub(super) fn build_network(&self) -> Result<Box<dyn Network>> {
+    pub(crate) fn build_network(&self) -> Result<Box<dyn Network>> {
         let config = self.config();
         Ok(config.model.build(
             self.dataset.inputs(),
@@ -180,7 +180,7 @@ impl Session {
         }
     }
 
-    pub(super) fn windows(&self, split: Split) -> &WindowSet {
+    pub(crate) fn windows(&self, split: Split) -> &WindowSet {
         match split {
             Split::Train => &self.dataset.train,
             Split::Validation => &self.dataset.validation,
@@ -188,7 +188,7 @@ impl Session {
         }
     }
 
-    pub(super) fn source(&self, split: Split, shuffle: Option<u64>) -> Result<WindowSource> {
+    pub(crate) fn source(&self, split: Split, shuffle: Option<u64>) -> Result<WindowSource> {
         let batch_size = self.config().train.batch_size;
         WindowSource::new(
             self.windows(split),

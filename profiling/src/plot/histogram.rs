@@ -96,7 +96,7 @@ impl Figure for Histogram {
             right: f64::from(WIDTH) - 28.0,
             bottom: f64::from(HEIGHT) - 62.0,
             x: Axis::exact(ends, false).ok_or_else(nothing)?,
-            y: Axis::exact([0.0, tallest as f64].into_iter(), true).ok_or_else(nothing)?,
+            y: Axis::exact([0.0, tallest as f64 * 1.25].into_iter(), true).ok_or_else(nothing)?,
         };
         let description = format!("Histogram of the durations of {}", self.title);
         let mut scene = Scene::new(WIDTH, HEIGHT, &description);

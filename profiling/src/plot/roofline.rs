@@ -100,10 +100,10 @@ impl RooflinePlot {
         let Some(bandwidth) = self.bandwidth else {
             return;
         };
-        let (_, end) = frame.x.bounds();
+        let (low, end) = frame.x.bounds();
         let mut taken: Vec<f64> = Vec::new();
         for (name, rate) in self.ceilings.iter().filter(|(_, rate)| *rate > 0.0) {
-            let start = (rate / bandwidth).min(end);
+            let start = (rate / bandwidth).clamp(low, end);
             let line = Stroke::new(BLUE, 2.4);
             let line = if *rate < peak {
                 line.dashed(7.0, 5.0)

@@ -67,7 +67,7 @@ const fn entry(
 
 /// All metrics that a profile measures itself, in the order of a report. Counters of the machine come from
 /// [`crate::probe`].
-pub const ENTRIES: [Entry; 48] = [
+pub const ENTRIES: [Entry; 49] = [
     entry(
         "time.train_step.median",
         Group::Time,
@@ -333,6 +333,12 @@ pub const ENTRIES: [Entry; 48] = [
         "No interface of macOS tells it, and MLX does not use the Neural Engine. Power of the Neural Engine (ane.power) shows whether anything else uses it; Instruments shows its activity.",
     ),
     entry(
+        "ane.assumed_share",
+        Group::Hardware,
+        "Neural Engine, share of an assumed power",
+        "Power of the Neural Engine as macOS estimates it / the power given by --assume-ane-watts. Apple publishes no maximum, so the share means what the assumption means.",
+    ),
+    entry(
         "cache_hit_rate",
         Group::Hardware,
         "cache hit rate",
@@ -379,7 +385,9 @@ pub fn group(name: &str) -> Group {
 /// Source, window and limits of a metric in words.
 #[must_use]
 pub fn explain(name: &str) -> Option<&'static str> {
-    find(name).map(|entry| entry.meaning)
+    find(name)
+        .map(|entry| entry.meaning)
+        .or_else(|| crate::probe::explain(name))
 }
 
 /// Place of a metric in a report.

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use super::text::duration;
 use super::{ProfileReport, catalogue};
-use crate::Reading;
 use crate::plot::render::escaped;
-use crate::plot::{Figure, Histogram, RooflinePlot};
+use crate::plot::{Figure, Histogram, RooflinePlot, Timeline};
 use crate::report::{ReportFigure, document, head, readings_html, section, table};
+use crate::{Reading, Unit};
 
 /// Names of the repetitions that are drawn, with their captions.
 const HISTOGRAMS: [(&str, &str); 2] = [
@@ -19,6 +19,16 @@ const HISTOGRAMS: [(&str, &str); 2] = [
         "single_step",
         "Single steps: how often each duration occurred",
     ),
+];
+
+/// Panels of the timeline: caption and the units that share a panel.
+const PANELS: [(&str, Unit); 6] = [
+    ("power", Unit::Watts),
+    ("clock", Unit::Hertz),
+    ("busy share", Unit::Ratio),
+    ("temperature", Unit::Celsius),
+    ("memory", Unit::Bytes),
+    ("level", Unit::Count),
 ];
 
 impl ProfileReport {
@@ -57,7 +67,7 @@ impl ProfileReport {
         }
         body += &self.advice_html();
         body += &self.phases_html();
-        for figure in self.figures().iter().chain(more) {
+        for figure in self.figures().iter().map(|(_, figure)| figure).chain(more) {
             let _ = writeln!(
                 body,
                 "<figure>\n{}\n<figcaption>{}</figcaption>\n</figure>",
@@ -87,22 +97,21 @@ impl ProfileReport {
         document(&format!("Profile of {}", self.title), &subtitle, &body)
     }
 
-    /// The plots for which there are data.
+    /// The plots for which there are data, each with the name of its file.
     #[must_use]
-    pub fn figures(&self) -> Vec<ReportFigure> {
+    pub fn figures(&self) -> Vec<(String, ReportFigure)> {
         let mut figures = Vec::new();
-        let mut add = |caption: &str, figure: &dyn Figure| {
+        let mut add = |name: &str, caption: &str, figure: &dyn Figure| {
             // A plot without data is no part of the report; its numbers are listed as missing.
             if let Ok(svg) = figure.svg() {
-                figures.push(ReportFigure {
-                    caption: caption.to_owned(),
-                    svg,
-                });
+                let caption = caption.to_owned();
+                figures.push((name.to_owned(), ReportFigure { caption, svg }));
             }
         };
         if let Some(roofline) = &self.roofline {
             let plot = RooflinePlot::of(&self.title, roofline);
             add(
+                "roofline",
                 "Roofline: what the machine allows at each intensity, and where the work stands",
                 &plot,
             );
@@ -110,10 +119,27 @@ impl ProfileReport {
         for (name, caption) in HISTOGRAMS {
             if let Some(samples) = self.samples.get(name) {
                 add(
+                    name,
                     caption,
                     &Histogram::of_times(&name.replace('_', " "), samples),
                 );
             }
+        }
+        if let Some(telemetry) = &self.telemetry {
+            let mut plot = Timeline::new("The machine meanwhile");
+            for (caption, unit) in PANELS {
+                let lines: Vec<_> = telemetry
+                    .plottable()
+                    .filter(|series| series.unit == Some(unit))
+                    .map(|series| (series.name.as_str(), &series.times[..], &series.values[..]))
+                    .collect();
+                plot.add_panel(caption, unit, &lines);
+            }
+            add(
+                "timeline",
+                "Counters of the whole machine while the profile ran",
+                &plot,
+            );
         }
         figures
     }

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::telemetry::Telemetry;
 use crate::{Error, Reading, Result};
 
 pub use advice::{Advice, Gain, Outcome};
@@ -65,6 +66,9 @@ pub struct ProfileReport {
     /// What might be changed, and what came of it where it was tried.
     #[serde(default)]
     pub advice: Vec<Advice>,
+    /// The machine's own counters meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<Telemetry>,
     /// What a reader should know before trusting the numbers.
     #[serde(default)]
     pub notes: Vec<String>,

@@ -92,6 +92,39 @@ pub(crate) fn report() -> ProfileReport {
                 interval: Some((1.4, 1.6)),
             })),
         }],
+        telemetry: Some(telemetry()),
         notes: vec!["a <note>".into()],
+    }
+}
+
+/// Two counters over three seconds.
+fn telemetry() -> Telemetry {
+    use crate::telemetry::{SamplerCost, Series};
+    let series = |name: &str, unit, values: [f64; 3]| Series {
+        name: name.to_owned(),
+        unit: Some(unit),
+        times: vec![0.0, 1.0, 2.0],
+        values: values.to_vec(),
+        summary: Reading::measured(values[1], unit, "test"),
+    };
+    let cost = || Reading::measured(0.001, Unit::Ratio, "test");
+    Telemetry {
+        schema: crate::telemetry::SCHEMA.to_owned(),
+        interval_s: 1.0,
+        duration_s: 3.0,
+        series: vec![
+            series("cpu.busy", Unit::Ratio, [0.5, 0.6, 0.7]),
+            series("memory.used", Unit::Bytes, [1e9, 2e9, 2e9]),
+        ],
+        events: vec![],
+        before: vec![],
+        after: vec![],
+        cost: SamplerCost {
+            ticks: 3,
+            sampler_cpu: Reading::measured(0.003, Unit::Seconds, "test"),
+            tools_cpu: Reading::measured(0.0, Unit::Seconds, "test"),
+            share_of_core: cost(),
+            share_of_machine: cost(),
+        },
     }
 }

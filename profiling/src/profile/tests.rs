@@ -35,6 +35,32 @@ fn every_metric_is_an_object_with_its_status_unit_and_source() {
 }
 
 #[test]
+fn the_documentation_names_every_key() {
+    let text = include_str!("../../README.md");
+    let value: serde_json::Value = serde_json::from_str(&report().to_json()).unwrap();
+    let keys = |value: &serde_json::Value| -> Vec<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+    let inner = ["program", "machine", "subject", "verdict", "roofline"];
+    let all = inner
+        .iter()
+        .flat_map(|part| keys(&value[part]))
+        .chain(keys(&value));
+    let rows = ["phases", "advice"]
+        .iter()
+        .flat_map(|part| keys(&value[part][0]));
+    for key in all
+        .chain(rows)
+        .chain(keys(&value["metrics"]["time.train_step.median"]))
+    {
+        assert!(
+            text.contains(&format!("`{key}`")),
+            "`{key}` is not documented"
+        );
+    }
+}
+
+#[test]
 fn what_is_no_report_is_refused_with_a_reason() {
     for (text, words) in [
         ("", "not JSON"),
@@ -86,7 +112,8 @@ fn html_is_escaped_whole_and_has_its_plots() {
     let report = report();
     let html = report.to_html(&[]);
     assert_eq!(html.matches("<figure>").count(), report.figures().len());
-    assert!(report.figures().len() >= 2);
+    let names: Vec<String> = report.figures().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["roofline", "train_step", "timeline"]);
     assert!(!html.contains("<script") && html.contains("m3 &lt;test&gt;"));
     assert_eq!(html.matches("src=").count(), 0);
     for tag in [
@@ -107,6 +134,7 @@ fn a_report_with_nothing_in_it_is_still_a_report() {
         samples: BTreeMap::new(),
         phases: vec![],
         roofline: None,
+        telemetry: None,
         verdict: None,
         advice: vec![],
         notes: vec![],

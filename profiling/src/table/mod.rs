@@ -327,7 +327,9 @@ impl DeviceRow {
         }
     }
 
-    fn to_line(&self) -> String {
+    /// The row as a line of `configs/devices.toml`, its end of line included.
+    #[must_use]
+    pub fn to_line(&self) -> String {
         let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
         let optional = |key: &str, value: Option<String>| {
             value.map_or(String::new(), |value| format!("{key} = {value}, "))

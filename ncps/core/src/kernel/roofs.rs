@@ -1,6 +1,6 @@
 //! What this processor can do at most: the rates that a measured speed is compared with.
 //!
-//! Each roof is the best of many short passes over data in the first-level cache (except [`Roof::Copy`]), with all
+//! Each roof is the best of many short passes over data in the first-level cache (except [`Roof::Copy`] and [`Roof::Triad`]), with all
 //! threads at work at once, by the same vector functions that the kernels call. A step that runs at a roof cannot be
 //! made faster by a better schedule, only by less work.
 
@@ -38,6 +38,8 @@ pub enum Roof {
     Exp,
     /// Copying memory; bytes read and bytes written.
     Copy,
+    /// `a = b + s c` on arrays far beyond the caches (STREAM's triad); bytes read and bytes written.
+    Triad,
 }
 
 /// The highest rate seen within about `budget`, summed over `threads` threads; the kind's unit per second.
@@ -74,23 +76,27 @@ impl Bench {
     fn new(roof: Roof, level: Level) -> Self {
         let size = match roof {
             Roof::Product => SIDE * SIDE,
-            Roof::Copy => COPIED,
+            Roof::Copy | Roof::Triad => COPIED,
             Roof::Arithmetic | Roof::Sigmoid | Roof::Tanh | Roof::Exp => VALUES,
         };
         // Arguments between -4 and 4, as the gates of a network see them.
         let values = |from: usize| {
-            (from..from + size)
+            let pattern: Vec<f32> = (from..from + 1000)
                 .map(|i| (i % 1000) as f32 * 0.008 - 4.0)
-                .collect()
+                .collect();
+            let mut values = vec![0.0; size];
+            for part in values.chunks_mut(pattern.len()) {
+                part.copy_from_slice(&pattern[..part.len()]);
+            }
+            values
         };
         Self {
             roof,
             level,
             input: values(0),
-            other: if roof == Roof::Product {
-                values(500)
-            } else {
-                Vec::new()
+            other: match roof {
+                Roof::Product | Roof::Triad => values(500),
+                _ => Vec::new(),
             },
             // Written, so that the pages exist before the clock runs.
             output: values(1),
@@ -142,6 +148,16 @@ impl Bench {
                 black_box(&self.output);
                 (2 * size_of::<f32>() * COPIED) as f64
             }
+            Roof::Triad => {
+                self.level.run(Triad {
+                    b: black_box(&self.input),
+                    c: black_box(&self.other),
+                    scale: black_box(0.5),
+                    a: &mut self.output,
+                });
+                black_box(&self.output);
+                (3 * size_of::<f32>() * COPIED) as f64
+            }
         }
     }
 
@@ -192,6 +208,30 @@ impl Kernel for Chains {
             }
         }
         sums.into_iter().map(|sum| s.sum(sum)).sum()
+    }
+}
+
+/// `a = b + scale c`, value by value.
+struct Triad<'a> {
+    b: &'a [f32],
+    c: &'a [f32],
+    scale: f32,
+    a: &'a mut [f32],
+}
+
+impl Kernel for Triad<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let scale = s.splat(self.scale);
+        let sources = self
+            .b
+            .chunks_exact(S::LANES)
+            .zip(self.c.chunks_exact(S::LANES));
+        for ((b, c), a) in sources.zip(self.a.chunks_exact_mut(S::LANES)) {
+            s.store(a, s.mul_add(s.load(c), scale, s.load(b)));
+        }
     }
 }
 
@@ -253,6 +293,7 @@ mod tests {
             Roof::Tanh,
             Roof::Exp,
             Roof::Copy,
+            Roof::Triad,
         ] {
             let rate = measure(roof, 1, BUDGET);
             // A processor that does less than a million a second would not run this test.
@@ -279,6 +320,16 @@ mod tests {
                     assert!(error <= 1e-5, "{roof:?} {x} {y}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_triad_is_a_triad() {
+        let mut bench = Bench::new(Roof::Triad, simd::level());
+        bench.pass();
+        for i in [0, 1, 777, COPIED - 1] {
+            let expected = bench.input[i] + 0.5 * bench.other[i];
+            assert!((bench.output[i] - expected).abs() < 1e-6, "{i}");
         }
     }
 
