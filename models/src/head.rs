@@ -4,6 +4,7 @@ use mlx_rs::Array;
 use mlx_rs::error::Exception;
 use mlx_rs::nn::Linear;
 use ncps_core::init::{Initializer, child_seed};
+use ncps_core::kernel::{LinearStage, Stage};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -75,6 +76,18 @@ pub(crate) fn apply(layer: &Linear, x: &Array) -> ncps_core::Result<Array> {
     product(layer).map_err(|source| ncps_core::Error::Mlx {
         operation: "linear layer",
         source,
+    })
+}
+
+/// A linear map as a stage, its parameters below `name`.
+pub(crate) fn stage(name: &str, layer: &Linear) -> Stage {
+    let size = |axis| usize::try_from(layer.weight.dim(axis)).unwrap_or(0);
+    let has_bias = layer.bias.value.is_some();
+    Stage::Linear(LinearStage {
+        inputs: size(1),
+        outputs: size(0),
+        weight: format!("{name}.weight"),
+        bias: has_bias.then(|| format!("{name}.bias")),
     })
 }
 

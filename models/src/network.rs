@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use mlx_rs::Array;
 use mlx_rs::error::Exception;
+use ncps_core::kernel::Stage;
 use ncps_core::rnn::{SequenceInput, SequenceLayer, State, Timespans};
 use ncps_core::train::{Inputs, Model};
 
@@ -89,6 +90,12 @@ pub(crate) fn during<T>(
     operation: &'static str,
 ) -> ncps_core::Result<T> {
     result.map_err(|source| ncps_core::Error::Mlx { operation, source })
+}
+
+/// A layer's stages with names under the layer's name in the network.
+pub(crate) fn stages(prefix: &str, layer: &dyn SequenceLayer) -> Option<Vec<Stage>> {
+    let stages = layer.stages()?.into_iter();
+    Some(stages.map(|stage| stage.below(prefix)).collect())
 }
 
 /// A layer's constrained parameters under the layer's name in the network.

@@ -5,13 +5,14 @@ use std::any::Any;
 use mlx_rs::Array;
 use mlx_rs::macros::ModuleParameters;
 use mlx_rs::nn::Linear;
+use ncps_core::kernel::Chain;
 use ncps_core::rnn::{SequenceLayer, State, Timespans};
 use ncps_core::train::{Inputs, Model};
 
 use crate::config::LayerConfig;
 use crate::error::Result;
-use crate::head::{apply, outputs};
-use crate::network::{Network, NetworkState, constrained, sequence_input};
+use crate::head::{apply, outputs, stage};
+use crate::network::{Network, NetworkState, constrained, sequence_input, stages};
 use crate::summary::{Summary, of_head, of_layer};
 
 /// One recurrent layer with a head.
@@ -78,6 +79,12 @@ impl Model for RecurrentNetwork {
 
     fn constrained_parameters(&self) -> Vec<String> {
         constrained("layer", self.layer.as_ref())
+    }
+
+    fn chain(&self) -> Option<Chain> {
+        let mut all = stages("layer", self.layer.as_ref())?;
+        all.extend(self.head.as_ref().map(|head| stage("head", head)));
+        Chain::new(self.layer.inputs(), all).ok()
     }
 }
 

@@ -6,6 +6,7 @@ use mlx_rs::macros::ModuleParameters;
 use mlx_rs::nn::Linear;
 use mlx_rs::{Array, random};
 use ncps_core::init::child_seed;
+use ncps_core::kernel::{Chain, Stage};
 use ncps_core::rnn::{SequenceLayer, Timespans};
 use ncps_core::train::{Inputs, Model};
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::LayerConfig;
 use crate::encoder::{Encoder, EncoderConfig};
 use crate::error::{Error, Result};
-use crate::head::{Head, apply, outputs};
-use crate::network::{Network, NetworkState, constrained, during, sequence_input};
+use crate::head::{Head, apply, outputs, stage};
+use crate::network::{Network, NetworkState, constrained, during, sequence_input, stages};
 use crate::summary::{LayerSummary, Summary, of_head, of_layer, trained_numbers};
 
 /// Distinguishes the encoder's initial values from those of the layers.
@@ -176,6 +177,26 @@ impl Model for StackedNetwork {
         layers
             .flat_map(|(index, layer)| constrained(&format!("layers.{index}"), layer.as_ref()))
             .collect()
+    }
+
+    fn chain(&self) -> Option<Chain> {
+        let mut all = Vec::new();
+        if let Some(encoder) = &self.encoder {
+            for (index, layer) in encoder.layers.iter().enumerate() {
+                all.push(stage(&format!("encoder.layers.{index}"), layer));
+                all.push(Stage::Activation(encoder.activation()));
+            }
+        }
+        for (index, layer) in self.layers.iter().enumerate() {
+            all.extend(stages(&format!("layers.{index}"), layer.as_ref())?);
+        }
+        all.extend(self.head.as_ref().map(|head| stage("head", head)));
+        // Each layer draws its dropout from a key of its own, which a chain does not know.
+        let drops = |stage: &Stage| matches!(stage, Stage::Sequence(stage) if stage.dropout > 0.0);
+        if all.iter().any(drops) {
+            return None;
+        }
+        Chain::new(self.inputs(), all).ok()
     }
 }
 

@@ -3,13 +3,13 @@
 use mlx_rs::module::ModuleParameters;
 use mlx_rs::{Array, Dtype, random};
 use ncps_core::init::Initializer;
-use ncps_core::rnn::Timespans;
-use ncps_core::train::{Inputs, Model};
+use ncps_core::rnn::{Implementation, Timespans};
+use ncps_core::train::{Batch, Inputs, Model, StepReport, TrainConfig, Trainer};
 use ncps_core::wiring::{AutoNcp, FullyConnected};
 
 use super::{
     BidirectionalModel, CfcModel, EncoderConfig, GruModel, Head, LayerConfig, LstmModel, LtcModel,
-    ModelConfig, StackedModel,
+    ModelConfig, Network, StackedModel,
 };
 
 const INPUTS: usize = 3;
@@ -332,5 +332,79 @@ fn a_wrong_batch_names_its_shape() {
         let mut network = config.build(INPUTS, 2, 1).unwrap();
         let error = network.forward(&wrong, None).unwrap_err().to_string();
         assert!(error.contains("`x` has shape [2, 4]"), "{error}");
+    }
+}
+
+/// One training step on the same batch.
+fn train(network: Box<dyn Network>) -> StepReport {
+    let config = TrainConfig::default();
+    let mut trainer = Trainer::new(network, config, 1).unwrap();
+    let batch = Batch {
+        inputs: batch(4, 5),
+        targets: uniform(3, -1.0, 1.0, &[4, 5, 2]),
+        weights: uniform(4, 0.5, 1.0, &[4]),
+    };
+    trainer.train_batch(&batch).unwrap()
+}
+
+#[test]
+fn networks_of_layers_with_kernels_are_chains_that_train_as_their_plain_forms() {
+    let with = |implementation| -> Vec<ModelConfig> {
+        let mut cfc = CfcModel::new(AutoNcp::new(10, 2));
+        let mut dense = CfcModel::new(4);
+        (dense.projection, dense.backbone_dropout) = (Some(3), 0.3);
+        let mut ltc = LtcModel::new(AutoNcp::new(10, 4));
+        let mut lstm = LstmModel::new(4);
+        cfc.implementation = implementation;
+        dense.implementation = implementation;
+        ltc.implementation = implementation;
+        lstm.implementation = implementation;
+        let mut stack = StackedModel::new(vec![ltc.clone().into(), lstm.clone().into()]);
+        stack.encoder = Some(EncoderConfig::new(6));
+        vec![
+            cfc.into(),
+            dense.into(),
+            ltc.into(),
+            lstm.into(),
+            stack.into(),
+        ]
+    };
+    let pairs = with(Implementation::Auto)
+        .into_iter()
+        .zip(with(Implementation::Plain));
+    for (fused, plain) in pairs {
+        let build = |config: &ModelConfig| config.build(INPUTS, 2, 1).unwrap();
+        let network = build(&fused);
+        let mut names: Vec<String> = network
+            .chain()
+            .unwrap()
+            .parameters()
+            .into_iter()
+            .map(|p| p.name)
+            .collect();
+        names.sort();
+        let trainable = network.trainable_parameters().flatten();
+        let mut expected: Vec<String> = trainable.keys().map(ToString::to_string).collect();
+        expected.sort();
+        assert_eq!(names, expected);
+        assert!(build(&plain).chain().is_none());
+        let (found, expected) = (train(network), train(build(&plain)));
+        let near = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-4;
+        assert!(near(found.loss, expected.loss), "{found:?} {expected:?}");
+        let (a, b) = (
+            found.gradient_norm.unwrap(),
+            expected.gradient_norm.unwrap(),
+        );
+        assert!(near(a, b), "{found:?} {expected:?}");
+    }
+    let mut dropping = CfcModel::new(4);
+    dropping.backbone_dropout = 0.3;
+    let without = [
+        GruModel::new(4).into(),
+        BidirectionalModel::new(CfcModel::new(4)).into(),
+        ModelConfig::from(StackedModel::new(vec![dropping.into()])),
+    ];
+    for config in without {
+        assert!(config.build(INPUTS, 2, 1).unwrap().chain().is_none());
     }
 }

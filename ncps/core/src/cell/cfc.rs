@@ -3,7 +3,7 @@
 use mlx_rs::macros::ModuleParameters;
 use mlx_rs::module::Param;
 use mlx_rs::nn::Linear;
-use mlx_rs::{Array, ops, random};
+use mlx_rs::{Array, Dtype, ops, random};
 use serde::{Deserialize, Serialize};
 
 use super::{Activation, Advance, Elapsed, Mode};
@@ -269,26 +269,28 @@ impl CfcCell {
 
     /// Draws what to drop in each step, already divided by the probability of being kept.
     pub(crate) fn dropout_masks(&self, key: &Array, time: i32, batch: i32) -> Mlx<DropoutMasks> {
+        let Some(first) = self.backbone.first() else {
+            return Ok(Vec::new());
+        };
+        // All layers are equally wide.
+        let shape = [time, batch, first.weight.dim(0)];
         let probability = self.config.backbone_dropout;
+        draw_dropout(
+            probability,
+            self.backbone.len(),
+            shape,
+            first.weight.dtype(),
+            key,
+        )
+    }
+
+    /// For each backbone layer whether it drops features in training.
+    pub(crate) fn dropped(&self) -> Vec<bool> {
         let layers = self.backbone.len();
-        let mut masks: DropoutMasks = vec![None; layers];
-        if probability <= 0.0 {
-            return Ok(masks);
-        }
-        let keep = Array::from_f32(1.0 - probability);
-        let mut key = key.clone();
-        for (layer, slot) in masks.iter_mut().enumerate() {
-            let (next, own) = random::split(&key, 2)?;
-            key = next;
-            if layer > 0 || layers == 1 {
-                let width = self.backbone[layer].weight.dim(0);
-                let kept = random::bernoulli(&keep, &[time, batch, width][..], &own)?;
-                let dtype = self.backbone[layer].weight.dtype();
-                let scale = keep.reciprocal()?.as_dtype(dtype)?;
-                *slot = Some(kept.as_dtype(dtype)?.multiply(scale)?);
-            }
-        }
-        Ok(masks)
+        let is_on = self.config.backbone_dropout > 0.0;
+        (0..layers)
+            .map(|layer| is_on && drops(layer, layers))
+            .collect()
     }
 
     /// Prepares a sequence x [T, B, F].
@@ -315,6 +317,37 @@ impl CfcCell {
 
 /// For each backbone layer what its features are multiplied with, [T, B, K], where it drops any.
 pub(crate) type DropoutMasks = Vec<Option<Array>>;
+
+/// Whether a backbone layer drops features, where features are dropped at all: the first of several does not.
+fn drops(layer: usize, layers: usize) -> bool {
+    layer > 0 || layers == 1
+}
+
+/// Draws what to drop in backbone layers of shape [T, B, K], already divided by the probability of being kept.
+pub(crate) fn draw_dropout(
+    probability: f32,
+    layers: usize,
+    shape: [i32; 3],
+    dtype: Dtype,
+    key: &Array,
+) -> Mlx<DropoutMasks> {
+    let mut masks: DropoutMasks = vec![None; layers];
+    if probability <= 0.0 {
+        return Ok(masks);
+    }
+    let keep = Array::from_f32(1.0 - probability);
+    let mut key = key.clone();
+    for (layer, slot) in masks.iter_mut().enumerate() {
+        let (next, own) = random::split(&key, 2)?;
+        key = next;
+        if drops(layer, layers) {
+            let kept = random::bernoulli(&keep, &shape[..], &own)?;
+            let scale = keep.reciprocal()?.as_dtype(dtype)?;
+            *slot = Some(kept.as_dtype(dtype)?.multiply(scale)?);
+        }
+    }
+    Ok(masks)
+}
 
 /// A transposed weight [inputs, outputs] with its bias.
 #[derive(Debug)]

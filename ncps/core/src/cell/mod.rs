@@ -23,6 +23,7 @@ pub use ltc::{LtcCell, LtcCellConfig};
 pub use synapses::Synapses;
 pub use wired_cfc::WiredCfcCell;
 
+pub(crate) use cfc::draw_dropout;
 pub(crate) use lstm::{LstmRun, PassThrough};
 
 use crate::array::{Mlx, swap_batch_and_time, time_steps};

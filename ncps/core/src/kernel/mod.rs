@@ -11,6 +11,8 @@
 //!   into gradients of products, and one product over many steps gives the gradients of the weights. Where the records
 //!   exceed a limit, only the states at the starts of segments of sqrt(T) steps are kept and the segments run again.
 //! - **Threads** share blocks ([`pool`]); results do not depend on their number.
+//! - **Chains.** In training a network of such layers and linear maps, its loss and the way back are one computation
+//!   ([`chain`]), block by block.
 //! - **MLX** sees one primitive ([`op`]) whose derivative is another. It runs on CPU streams; on a GPU the caller takes the
 //!   plain implementation.
 //!
@@ -30,6 +32,7 @@ mod activation;
 mod buffer;
 mod cfc;
 mod cfc_backward;
+mod chain;
 mod dense;
 mod gpu;
 pub mod graph;
@@ -51,8 +54,10 @@ mod steps;
 mod tests;
 mod update;
 
+pub use chain::{Chain, LinearStage, SequenceStage, Stage};
+pub(crate) use chain::{Judgement, Loss, Strides};
 pub use op::{CallSpans, RecordReport, SequenceArrays, SequenceCall, SequenceOp, set_record_limit};
-pub(crate) use op::{UpdateCall, join, split};
+pub(crate) use op::{GradientCall, UpdateCall, join, split};
 pub use policy::Policy;
 pub use pool::{set_threads, threads};
 pub use sequence::Keep;

@@ -90,18 +90,25 @@ pub(crate) struct Block {
     pub(crate) lanes: usize,
 }
 
-impl Plan {
-    pub(crate) fn blocks(&self) -> Vec<Block> {
-        let starts = (0..self.batch).step_by(BLOCK);
+impl Block {
+    /// Cuts a batch.
+    pub(crate) fn all(batch: usize, level: Level) -> Vec<Self> {
+        let starts = (0..batch).step_by(BLOCK);
         let block = |start: usize| {
-            let samples = BLOCK.min(self.batch - start);
-            Block {
+            let samples = BLOCK.min(batch - start);
+            Self {
                 start,
                 samples,
-                lanes: samples.next_multiple_of(self.level.lanes()),
+                lanes: samples.next_multiple_of(level.lanes()),
             }
         };
         starts.map(block).collect()
+    }
+}
+
+impl Plan {
+    pub(crate) fn blocks(&self) -> Vec<Block> {
+        Block::all(self.batch, self.level)
     }
 
     pub(crate) fn preparation(
@@ -181,10 +188,13 @@ impl Plan {
             plan: self,
             network: &network,
             inputs,
+            features: None,
             block,
-            y: take(&mut y, block.samples * y_len),
-            hidden: take(&mut hidden, block.samples * self.spec.units),
-            memory: take(&mut memory, block.samples * memory_len),
+            out: Readout::Rows {
+                y: take(&mut y, block.samples * y_len),
+                hidden: take(&mut hidden, block.samples * self.spec.units),
+                memory: take(&mut memory, block.samples * memory_len),
+            },
             saved: saved.next().unwrap_or_default(),
         });
         super::pool::for_each(jobs.collect(), |job| self.level.run(job));
@@ -198,23 +208,35 @@ pub(crate) fn take<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
     own
 }
 
+/// Where the results of a block go.
+pub(crate) enum Readout<'a> {
+    /// The block's part of the arrays of [`Outputs`].
+    Rows {
+        y: &'a mut [f32],
+        hidden: &'a mut [f32],
+        memory: &'a mut [f32],
+    },
+    /// Outputs alone, in lanes: [T, O, lanes], or [1, O, lanes] if only the last step is wanted.
+    Lanes(&'a mut [f32]),
+}
+
 /// One block over all steps.
-struct BlockForward<'a> {
-    plan: &'a Plan,
-    network: &'a Network,
-    inputs: Inputs<'a>,
-    block: Block,
-    y: &'a mut [f32],
-    hidden: &'a mut [f32],
-    memory: &'a mut [f32],
-    saved: &'a mut [f32],
+pub(crate) struct BlockForward<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) network: &'a Network,
+    pub(crate) inputs: Inputs<'a>,
+    /// Inputs in lanes, instead of `inputs.x`.
+    pub(crate) features: Option<&'a [f32]>,
+    pub(crate) block: Block,
+    pub(crate) out: Readout<'a>,
+    pub(crate) saved: &'a mut [f32],
 }
 
 impl Kernel for BlockForward<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Simd>(mut self, s: S) {
         let Self {
             plan,
             network,
@@ -223,11 +245,10 @@ impl Kernel for BlockForward<'_> {
         } = self;
         let lanes = block.lanes;
         let mut state = State::new(plan, block, self.inputs.hidden, self.inputs.memory);
-        let mut steps = Steps::new(plan, network, block, self.inputs);
+        let mut steps = Steps::new(plan, network, block, self.inputs, self.features);
         let record = network.tape_rows * lanes;
         let mut spare = Buffer::take(if plan.keep == Keep::All { 0 } else { record });
-        let outputs = plan.spec.outputs();
-        let mut readout = Buffer::take(outputs * lanes);
+        let mut readout = Buffer::take(plan.spec.outputs() * lanes);
         for t in 0..plan.time {
             if let Keep::Segments(length) = plan.keep
                 && t % length == 0
@@ -242,33 +263,43 @@ impl Kernel for BlockForward<'_> {
             steps.forward(s, t, &mut state, tape);
             if !plan.is_last_only || t + 1 == plan.time {
                 network.read_out(s, &state.hidden, &mut readout, lanes);
-                let (stride, first) = if plan.is_last_only {
-                    (outputs, 0)
-                } else {
-                    (plan.time * outputs, t * outputs)
-                };
+                let place = if plan.is_last_only { 0 } else { t };
+                self.out.write(plan, block, place, &readout);
+            }
+        }
+        self.out.finish(plan, block, &state);
+    }
+}
+
+impl Readout<'_> {
+    /// Puts the outputs of one step into place `step`.
+    fn write(&mut self, plan: &Plan, block: Block, step: usize, readout: &[f32]) {
+        let outputs = plan.spec.outputs();
+        match self {
+            Self::Lanes(y) => y[step * readout.len()..][..readout.len()].copy_from_slice(readout),
+            Self::Rows { y, .. } => {
+                let steps = if plan.is_last_only { 1 } else { plan.time };
                 from_lanes(
-                    &readout,
-                    (outputs, lanes),
-                    &mut self.y[first..],
-                    (block.samples, stride),
+                    readout,
+                    (outputs, block.lanes),
+                    &mut y[step * outputs..],
+                    (block.samples, steps * outputs),
                 );
             }
         }
-        let units = plan.spec.units;
-        from_lanes(
-            &state.hidden,
-            (units, lanes),
-            self.hidden,
-            (block.samples, units),
+    }
+
+    fn finish(&mut self, plan: &Plan, block: Block, state: &State) {
+        let Self::Rows { hidden, memory, .. } = self else {
+            return;
+        };
+        let (from, to) = (
+            (plan.spec.units, block.lanes),
+            (block.samples, plan.spec.units),
         );
+        from_lanes(&state.hidden, from, hidden, to);
         if plan.spec.has_memory {
-            from_lanes(
-                &state.memory,
-                (units, lanes),
-                self.memory,
-                (block.samples, units),
-            );
+            from_lanes(&state.memory, from, memory, to);
         }
     }
 }

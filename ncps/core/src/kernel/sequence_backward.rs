@@ -13,7 +13,7 @@ use super::steps::{State, Steps, from_lanes, to_lanes};
 /// Steps whose weight gradients are one product.
 const CHUNK: usize = 32;
 /// Groups of blocks.
-const GROUPS: usize = 8;
+pub(crate) const GROUPS: usize = 8;
 
 /// Gradients of the outputs; none where nothing depends on them.
 #[derive(Clone, Copy, Debug)]
@@ -83,11 +83,12 @@ impl Plan {
                 plan: self,
                 network: &network,
                 inputs,
+                features: None,
                 keep,
                 block,
                 saved: own_saved,
                 cotangents,
-                x: take_wanted(&mut x, block.samples * x_len),
+                x: Sink::Rows(take_wanted(&mut x, block.samples * x_len)),
                 timespans: take_wanted(&mut timespans, block.samples * self.time),
                 hidden: take_wanted(&mut hidden, block.samples * units),
                 memory: take_wanted(&mut memory, block.samples * units),
@@ -123,24 +124,34 @@ fn take_wanted<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
     }
 }
 
-/// One block over all steps, backward.
-struct BlockBackward<'a> {
-    plan: &'a Plan,
-    network: &'a Network,
-    inputs: Inputs<'a>,
-    keep: Keep,
-    block: Block,
-    saved: &'a [f32],
-    cotangents: Cotangents<'a>,
-    x: &'a mut [f32],
-    timespans: &'a mut [f32],
-    hidden: &'a mut [f32],
-    memory: &'a mut [f32],
+/// Where the gradient of the inputs goes.
+pub(crate) enum Sink<'a> {
+    /// The block's part of `[B, T, F]`; empty if nobody wants it.
+    Rows(&'a mut [f32]),
+    /// [T, F, lanes].
+    Lanes(&'a mut [f32]),
 }
 
-struct WithSums<'a, 'b> {
-    block: BlockBackward<'a>,
-    sums: &'b mut [f32],
+/// One block over all steps, backward.
+pub(crate) struct BlockBackward<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) network: &'a Network,
+    pub(crate) inputs: Inputs<'a>,
+    /// Inputs in lanes, instead of `inputs.x`; gradients of the outputs are then in lanes too.
+    pub(crate) features: Option<&'a [f32]>,
+    pub(crate) keep: Keep,
+    pub(crate) block: Block,
+    pub(crate) saved: &'a [f32],
+    pub(crate) cotangents: Cotangents<'a>,
+    pub(crate) x: Sink<'a>,
+    pub(crate) timespans: &'a mut [f32],
+    pub(crate) hidden: &'a mut [f32],
+    pub(crate) memory: &'a mut [f32],
+}
+
+pub(crate) struct WithSums<'a, 'b> {
+    pub(crate) block: BlockBackward<'a>,
+    pub(crate) sums: &'b mut [f32],
 }
 
 impl Kernel for WithSums<'_, '_> {
@@ -266,7 +277,7 @@ impl<'a> Work<'a> {
     fn new(job: &BlockBackward<'a>, state: State) -> Self {
         let (plan, network, lanes) = (job.plan, job.network, job.block.lanes);
         Self {
-            steps: Steps::new(plan, network, job.block, job.inputs),
+            steps: Steps::new(plan, network, job.block, job.inputs, job.features),
             previous: Buffer::take(state.hidden.len()),
             carried: State::new(plan, job.block, None, None),
             state,
@@ -357,14 +368,16 @@ impl<'a> Work<'a> {
             );
         }
         let (samples, time) = (job.block.samples, job.plan.time);
-        if !job.x.is_empty() {
-            let features = job.plan.spec.inputs;
-            from_lanes(
+        let features = job.plan.spec.inputs;
+        match &mut job.x {
+            Sink::Rows([]) => {}
+            Sink::Rows(x) => from_lanes(
                 &self.x,
                 (features, lanes),
-                &mut job.x[t * features..],
+                &mut x[t * features..],
                 (samples, time * features),
-            );
+            ),
+            Sink::Lanes(x) => x[t * self.x.len()..][..self.x.len()].copy_from_slice(&self.x),
         }
         if !job.timespans.is_empty() {
             self.mask_elapsed();
@@ -403,13 +416,18 @@ impl<'a> Work<'a> {
         }
         let (outputs, lanes) = (plan.spec.outputs(), job.block.lanes);
         let steps = if plan.is_last_only { 1 } else { plan.time };
-        let first = (job.block.start * steps + if plan.is_last_only { 0 } else { t }) * outputs;
-        to_lanes(
-            &y[first..],
-            (job.block.samples, steps * outputs),
-            &mut self.readout,
-            (outputs, lanes),
-        );
+        let place = if plan.is_last_only { 0 } else { t };
+        if job.features.is_some() {
+            let size = outputs * lanes;
+            self.readout.copy_from_slice(&y[place * size..][..size]);
+        } else {
+            to_lanes(
+                &y[(job.block.start * steps + place) * outputs..],
+                (job.block.samples, steps * outputs),
+                &mut self.readout,
+                (outputs, lanes),
+            );
+        }
         if let Cell::Ltc(ltc) = &job.network.cell {
             let cell_tape = &tape[(job.network.tape_rows - ltc.tape_rows) * lanes..];
             // Either record of a step begins with the inputs and the old state.

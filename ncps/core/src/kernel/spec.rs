@@ -339,6 +339,22 @@ impl SequenceSpec {
         }
     }
 
+    /// Number and width of the backbone layers of a CfC.
+    pub(crate) fn backbone(&self) -> Option<(usize, usize)> {
+        match &self.cell {
+            CellSpec::Cfc(spec) => Some((spec.backbone_layers, spec.backbone_units)),
+            CellSpec::Ltc(_) | CellSpec::PassThrough => None,
+        }
+    }
+
+    /// Arrays of dropout factors that a call takes.
+    pub(crate) fn dropout_arrays(&self) -> usize {
+        match &self.cell {
+            CellSpec::Cfc(spec) => spec.dropped.iter().filter(|dropped| **dropped).count(),
+            CellSpec::Ltc(_) | CellSpec::PassThrough => 0,
+        }
+    }
+
     /// Checks that sizes fit together and that every synapse joins neurons that exist.
     ///
     /// # Errors

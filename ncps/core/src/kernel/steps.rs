@@ -60,6 +60,8 @@ pub(crate) struct Steps<'a> {
     pub(crate) network: &'a Network,
     pub(crate) block: Block,
     pub(crate) inputs: Inputs<'a>,
+    /// What the layer reads instead of `inputs.x`, already in lanes and finite where masked: [T, F, lanes].
+    features: Option<&'a [f32]>,
     x: Buffer,
     elapsed: Buffer,
     dropout: Buffer,
@@ -74,6 +76,7 @@ impl<'a> Steps<'a> {
         network: &'a Network,
         block: Block,
         inputs: Inputs<'a>,
+        features: Option<&'a [f32]>,
     ) -> Self {
         let lanes = block.lanes;
         let mut elapsed = Buffer::take(lanes);
@@ -83,6 +86,7 @@ impl<'a> Steps<'a> {
             network,
             block,
             inputs,
+            features,
             x: Buffer::zeros(plan.spec.inputs * lanes),
             elapsed,
             dropout: Buffer::zeros(plan.spec.dropout_rows() * lanes),
@@ -133,7 +137,7 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// Reads the inputs of step `t`: zeros in masked lanes.
+    /// Reads the inputs of step `t`; of rows zeros in masked lanes.
     fn load_x(&mut self, t: usize) {
         let Block {
             start,
@@ -141,6 +145,11 @@ impl<'a> Steps<'a> {
             lanes,
         } = self.block;
         let features = self.plan.spec.inputs;
+        if let Some(from) = self.features {
+            let size = features * lanes;
+            self.x.copy_from_slice(&from[t * size..(t + 1) * size]);
+            return;
+        }
         for lane in 0..samples {
             let is_masked = self.inputs.mask.is_some() && self.mask[lane] == 0.0;
             let from =

@@ -16,7 +16,7 @@ use crate::array::{During, Mlx, affine, take_features};
 use crate::cell::{Activation, Advance, CfcCell, CfcCellConfig, LstmCell, Mode, WiredCfcCell};
 use crate::error::{Error, Result};
 use crate::init::Initializer;
-use crate::kernel::Policy;
+use crate::kernel::{LinearStage, Policy, Stage};
 use crate::wiring::Wiring;
 
 /// What a CfC layer is built from.
@@ -421,6 +421,27 @@ impl SequenceLayer for Cfc {
             None => vec![0.0; self.outputs()],
         };
         policy.then_linear(&weight, &bias)
+    }
+
+    fn stages(&self) -> Option<Vec<Stage>> {
+        let spec = match &self.rnn_cell {
+            CfcNeurons::Dense(cell) => fused::dense_cfc(cell, cell.dropped(), self.has_memory()),
+            CfcNeurons::Wired(cell) => {
+                fused::wired_cfc(cell, &self.output_places, self.has_memory())
+            }
+        };
+        let is_last_only = !self.config.return_sequences;
+        let dropout = self.config.backbone_dropout;
+        let layer = fused::stage(self.implementation, spec, dropout, is_last_only)?;
+        let projection = self.fc.as_ref().map(|fc| {
+            Stage::Linear(LinearStage {
+                inputs: self.output_places.len(),
+                outputs: self.outputs(),
+                weight: "fc.weight".to_owned(),
+                bias: fc.bias.value.is_some().then(|| "fc.bias".to_owned()),
+            })
+        });
+        Some([layer].into_iter().chain(projection).collect())
     }
 
     fn inputs(&self) -> usize {

@@ -12,6 +12,7 @@ use crate::cell::{CfcCell, LtcCell, WiredCfcCell};
 use crate::error::{Error, Result};
 use crate::kernel::{
     CallSpans, CfcLayer, CfcSpec, LtcSpec, Policy, SequenceCall, SequenceOp, SequenceSpec,
+    SequenceStage, Stage,
 };
 
 /// A layer's ops, made when first needed: without dropout, and with it.
@@ -132,6 +133,26 @@ impl Ops {
         };
         Ok(Some((result.outputs, state)))
     }
+}
+
+/// A layer's op as a stage; none if the layer is to run step by step.
+pub(crate) fn stage(
+    implementation: Implementation,
+    spec: SequenceSpec,
+    dropout: f32,
+    is_last_only: bool,
+) -> Option<Stage> {
+    let names = spec
+        .parameters()
+        .into_iter()
+        .map(|parameter| parameter.name);
+    let stage = SequenceStage {
+        parameters: names.collect(),
+        spec: Arc::new(spec),
+        dropout,
+        is_last_only,
+    };
+    (implementation != Implementation::Plain).then_some(Stage::Sequence(stage))
 }
 
 /// A policy of a layer, with the parameters that the layer has now.

@@ -14,7 +14,7 @@ use crate::array::{During, Mlx};
 use crate::cell::{LstmCell, PassThrough};
 use crate::error::Result;
 use crate::init::Initializer;
-use crate::kernel::{Policy, SequenceSpec};
+use crate::kernel::{Policy, SequenceSpec, Stage};
 
 /// What an LSTM layer is built from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +121,17 @@ impl SequenceLayer for Lstm {
             self,
             SequenceSpec::lstm(self.config.inputs, self.config.units),
         )
+    }
+
+    fn stages(&self) -> Option<Vec<Stage>> {
+        let spec = SequenceSpec::lstm(self.config.inputs, self.config.units);
+        let is_last_only = !self.config.return_sequences;
+        Some(vec![fused::stage(
+            self.implementation,
+            spec,
+            0.0,
+            is_last_only,
+        )?])
     }
 
     fn inputs(&self) -> usize {

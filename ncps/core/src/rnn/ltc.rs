@@ -14,7 +14,7 @@ use crate::array::{During, Mlx};
 use crate::cell::{LstmCell, LtcCell, LtcCellConfig, Mapping, ParamConstraints};
 use crate::error::Result;
 use crate::init::Initializer;
-use crate::kernel::Policy;
+use crate::kernel::{Policy, Stage};
 use crate::wiring::FullyConnected;
 
 /// What an LTC layer is built from.
@@ -196,6 +196,17 @@ impl SequenceLayer for Ltc {
 
     fn policy(&self) -> Result<Policy> {
         fused::policy(self, fused::ltc(&self.rnn_cell, self.has_memory()))
+    }
+
+    fn stages(&self) -> Option<Vec<Stage>> {
+        let spec = fused::ltc(&self.rnn_cell, self.has_memory());
+        let is_last_only = !self.config.return_sequences;
+        Some(vec![fused::stage(
+            self.implementation,
+            spec,
+            0.0,
+            is_last_only,
+        )?])
     }
 
     fn inputs(&self) -> usize {

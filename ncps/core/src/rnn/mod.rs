@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::array::{During, dim, zeros};
 use crate::error::{Error, Result};
-use crate::kernel::Policy;
+use crate::kernel::{Policy, Stage};
 
 pub use cfc::{Cfc, CfcConfig, CfcNeurons};
 pub use gru::{Gru, GruConfig};
@@ -201,6 +201,12 @@ pub trait SequenceLayer: ModuleParameters + Debug {
             found: "a layer without a kernel".to_owned(),
             expected: "cfc, ltc or lstm; other layers run step by step in MLX".to_owned(),
         })
+    }
+
+    /// The layer as stages that the kernels know, for training as one computation with what follows it; none where there is
+    /// no kernel or the layer was told to run step by step.
+    fn stages(&self) -> Option<Vec<Stage>> {
+        None
     }
 
     /// The state before the first step, for `batch` samples.

@@ -1,6 +1,7 @@
 //! All trainable parameters as one vector, and back.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use mlx_rs::error::Exception;
 use mlx_rs::{Array, Dtype, ops};
@@ -62,6 +63,13 @@ impl Layout {
 
     pub(super) fn total(&self) -> usize {
         self.total
+    }
+
+    /// Where a parameter lies in the vector; none if it is not there, or has another shape.
+    pub(super) fn place(&self, name: &str, shape: &[i32]) -> Option<Range<usize>> {
+        let is_it = |entry: &&Entry| entry.name == name && entry.shape == shape;
+        let entry = self.entries.iter().find(is_it)?;
+        Some(entry.start..entry.start + entry.length)
     }
 
     /// How many arrays [`Layout::split`] gives.

@@ -140,7 +140,7 @@ impl LossConfig {
         }
     }
 
-    fn at(&self) -> At {
+    pub(super) fn at(&self) -> At {
         match self {
             Self::Mse(config) | Self::Mae(config) => config.at,
             Self::Huber(config) => config.at,

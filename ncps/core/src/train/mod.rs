@@ -50,6 +50,7 @@
 //! ```
 
 mod batch;
+mod chained;
 mod config;
 mod epoch;
 mod evaluate;
@@ -96,6 +97,7 @@ pub use stages::StepStages;
 pub use trainer::{Outcome, Summary, Trainer};
 
 use crate::Result;
+use crate::kernel::Chain;
 
 /// A network that can be trained: its parameters and how they turn inputs into predictions.
 pub trait Model: ModuleParameters {
@@ -113,6 +115,12 @@ pub trait Model: ModuleParameters {
     fn constrained_parameters(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// Describes the model as stages that the kernels know, computing what [`Model::forward`] does; training on a CPU is
+    /// then faster. `None`, the default, for any other model. It is asked for once, when a trainer is made.
+    fn chain(&self) -> Option<Chain> {
+        None
+    }
 }
 
 impl<M: Model + ?Sized> Model for Box<M> {
@@ -122,6 +130,10 @@ impl<M: Model + ?Sized> Model for Box<M> {
 
     fn constrained_parameters(&self) -> Vec<String> {
         self.as_ref().constrained_parameters()
+    }
+
+    fn chain(&self) -> Option<Chain> {
+        self.as_ref().chain()
     }
 }
 

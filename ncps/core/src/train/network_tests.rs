@@ -9,6 +9,7 @@ use super::{
 };
 use crate::Result;
 use crate::cell::ParamConstraints;
+use crate::kernel::Chain;
 use crate::rnn::{CfcConfig, LtcConfig, SequenceInput, SequenceLayer};
 use crate::wiring::AutoNcp;
 
@@ -41,6 +42,12 @@ impl Model for Net {
             .into_iter()
             .map(|name| format!("layer.{name}"))
             .collect()
+    }
+
+    fn chain(&self) -> Option<Chain> {
+        let stages = self.layer.stages()?.into_iter();
+        let stages = stages.map(|stage| stage.below("layer")).collect();
+        Some(Chain::new(self.layer.inputs(), stages).unwrap())
     }
 }
 

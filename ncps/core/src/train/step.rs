@@ -13,6 +13,7 @@ use mlx_rs::{Array, array, ops};
 
 use super::Model;
 use super::batch::{Batch, Inputs};
+use super::chained::Chained;
 use super::config::TrainConfig;
 use super::flat::Layout;
 use super::function::{Function, Stash};
@@ -35,6 +36,8 @@ pub(super) struct Shared<M> {
     pub(super) model: RefCell<M>,
     pub(super) layout: Layout,
     pub(super) config: TrainConfig,
+    /// The model as the kernels know it.
+    pub(super) chained: Option<Chained>,
     /// Parameters that stay as they are.
     pub(super) frozen: Vec<Array>,
     /// Weight decay per element.
@@ -251,6 +254,23 @@ impl<M: Model> Shared<M> {
     }
 
     pub(super) fn gradients(
+        &self,
+        parameters: &Array,
+        frozen: &[Array],
+        key: &Array,
+        batch: &Batch,
+    ) -> Result<Gradients> {
+        if let Some(chained) = &self.chained
+            && let Some([loss, weight, flat]) = chained.gradients(parameters, key, batch)?
+        {
+            self.outputs.set(Some(chained.outputs()));
+            return Ok(Gradients { loss, weight, flat });
+        }
+        self.traced_gradients(parameters, frozen, key, batch)
+    }
+
+    /// The gradients of any model, by MLX.
+    pub(super) fn traced_gradients(
         &self,
         parameters: &Array,
         frozen: &[Array],

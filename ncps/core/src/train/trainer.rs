@@ -7,6 +7,7 @@ use std::rc::Rc;
 use mlx_rs::Array;
 
 use super::batch::{BatchSource, Signature};
+use super::chained::Chained;
 use super::config::TrainConfig;
 use super::evaluate::over;
 use super::flat::{Layout, host};
@@ -105,6 +106,7 @@ impl<M: Model + 'static> Trainer<M> {
             frozen: layout.frozen(&model),
             decay: decay(&layout, &config),
             floor: floor(&layout, &constrained),
+            chained: Chained::of(&model, &layout, &config),
             layout,
             config,
             model: RefCell::new(model),

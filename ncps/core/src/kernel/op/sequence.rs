@@ -20,7 +20,7 @@ use crate::kernel::spec::SequenceSpec;
 const LAYER: &str = "fused sequence op";
 
 /// Bytes of records that a forward pass may leave for the backward pass.
-static RECORD_LIMIT: AtomicUsize = AtomicUsize::new(256 << 20);
+pub(super) static RECORD_LIMIT: AtomicUsize = AtomicUsize::new(256 << 20);
 
 /// Sets how many bytes of records one op may keep in training; above it, steps are run again on the way back.
 pub fn set_record_limit(bytes: usize) {
