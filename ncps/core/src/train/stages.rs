@@ -14,7 +14,7 @@ use super::trainer::Trainer;
 use crate::kernel::graph;
 use crate::{Error, Result};
 
-/// Wall time of the parts of one train step; their sum is that of the step, which was not compiled.
+/// Wall time of the parts of one train step that goes the general way, not compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepStages {
     /// Building the graph of the whole step: nothing is computed yet.
@@ -31,6 +31,9 @@ impl<M: Model + 'static> Trainer<M> {
     /// Makes one step on a batch as [`Trainer::train_batch`] does, but evaluates loss, gradients and update one after the
     /// other and times each. Gradients are not accumulated over batches: every call updates.
     ///
+    /// A model that is a [`Model::chain`] goes forward and backward in one operation on the CPU, which cannot be taken apart;
+    /// here it goes the general way, so the parts add up to somewhat more than its step.
+    ///
     /// # Errors
     /// Those of [`Trainer::train_batch`], [`Error::Diverged`] apart.
     pub fn staged_batch(&mut self, batch: &Batch) -> Result<StepStages> {
@@ -39,7 +42,7 @@ impl<M: Model + 'static> Trainer<M> {
         let begin = Instant::now();
         let state = self.staged_state();
         let parameters = &self.arrays.parameters;
-        let found = shared.gradients(
+        let found = shared.traced_gradients(
             parameters,
             &shared.frozen,
             &self.key(self.progress.step),
