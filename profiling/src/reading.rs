@@ -275,6 +275,8 @@ fn pretty(value: f64, unit: Unit) -> String {
         Unit::Hertz => scaled(value, "Hz"),
         Unit::Watts => format!("{value:.2} W"),
         Unit::Celsius => format!("{value:.1} °C"),
+        // A small cost is not no cost.
+        Unit::Ratio if value > 0.0 && value < 1e-3 => format!("{:.3} %", value * 100.0),
         Unit::Ratio => format!("{:.1} %", value * 100.0),
         Unit::Count => format!("{value}"),
         Unit::BytesPerSecond => scaled(value, "B/s"),
@@ -476,6 +478,10 @@ mod tests {
         assert_eq!(
             Reading::measured(0.87, Unit::Ratio, "ioreg").to_string(),
             "87.0 %"
+        );
+        assert_eq!(
+            Reading::measured(3.8e-4, Unit::Ratio, "t").to_string(),
+            "0.038 %"
         );
         assert_eq!(
             Reading::measured(3.204e9, Unit::Hertz, "t").to_string(),

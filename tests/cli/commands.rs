@@ -1,6 +1,7 @@
 //! The small commands, and how the program behaves on pipes and terminals.
 
 use std::io::Read;
+use std::path::Path;
 
 use crate::support::{Workplace, wave_csv};
 
@@ -177,6 +178,19 @@ fn devices_and_doctor_say_what_is_here() {
         serde_json::from_str(&here.ok(&["devices", "--json"]).stdout).unwrap();
     assert!(devices["row"]["batch"].as_u64().unwrap() > 0);
     assert!(here.ok(&["devices", "--all"]).stdout.contains("m1-ultra"));
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../profiling/fixtures");
+    for (machine, said) in [
+        ("m3-max-macos15", "m3-max-16c-40g, as in the chip table"),
+        ("m6-macos27", "m6-12c-12g-24gb, as in the chip table"),
+        ("vm-macos15", "the chip table has no `Apple M2 (Virtual)`"),
+    ] {
+        let folder = fixtures.join(machine);
+        let folder = folder.to_str().unwrap();
+        let shown = here.ok(&["devices", "--replay", folder]).stdout;
+        assert!(shown.contains(said), "{shown}");
+    }
+    let nowhere = here.run(&["devices", "--replay", "nowhere"]);
+    assert!(nowhere.code != Some(0) && nowhere.stderr.contains("nowhere"));
     let doctor: serde_json::Value =
         serde_json::from_str(&here.ok(&["doctor", "--json"]).stdout).unwrap();
     let names: Vec<&str> = doctor["checks"]

@@ -1,7 +1,10 @@
 //! `ncps devices`: this machine and the table of sizes to start with.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
-use ncps::profiling::device;
+use ncps::profiling::chips::{BinDoubt, ChipMatch};
+use ncps::profiling::device::{self, Host, Machine};
 use ncps::profiling::table::{DeviceRow, DeviceTable};
 use ncps::run::device::has_gpu;
 
@@ -13,10 +16,16 @@ pub(crate) struct DevicesArguments {
     /// Show the sizes for every device of the table.
     #[arg(long)]
     all: bool,
+    /// Show the machine that was recorded in this folder instead of this one.
+    #[arg(long, value_name = "DIR")]
+    replay: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &DevicesArguments, output: &Output) -> Result<()> {
-    let machine = device::detect();
+    let machine = match &arguments.replay {
+        Some(folder) => device::detect_on(&Host::replay(folder)?),
+        None => device::detect(),
+    };
     let table = DeviceTable::embedded();
     let found = table.for_machine(&machine);
     let backend = if has_gpu()? { "gpu" } else { "cpu" };
@@ -27,26 +36,29 @@ pub(crate) fn run(arguments: &DevicesArguments, output: &Output) -> Result<()> {
             std::slice::from_ref(&found.row)
         };
         let value = serde_json::json!({
-            "machine": machine, "mlx_device": backend, "row": found.row, "exact": found.exact, "why": found.why, "rows": rows,
+            "machine": machine, "mlx_device": arguments.replay.is_none().then_some(backend), "row": found.row, "exact": found.exact, "why": found.why, "rows": rows,
         });
         return Ok(output.json_line(&value)?);
     }
     let why = format!("{} {}", machine.name(), found.why);
     let mut facts = vec![
         vec!["machine".to_owned(), machine.summary()],
-        vec!["MLX computes on".into(), backend.to_uppercase()],
         vec![
             "sizes".into(),
             format!("row `{}`: this machine {}", found.row.id, found.why),
         ],
     ];
     if found.why.contains(machine.name()) {
-        facts[2][1] = format!(
+        facts[1][1] = format!(
             "row `{}`: {}",
             found.row.id,
             why.trim_start_matches(machine.name()).trim()
         );
     }
+    if arguments.replay.is_none() {
+        facts.insert(1, vec!["MLX computes on".into(), backend.to_uppercase()]);
+    }
+    facts.extend(chip_facts(&machine));
     for missing in &machine.missing {
         facts.push(vec![
             "not known".into(),
@@ -62,6 +74,43 @@ pub(crate) fn run(arguments: &DevicesArguments, output: &Output) -> Result<()> {
     output.line("")?;
     output.print(size_table(rows))?;
     Ok(())
+}
+
+/// What the chip table knows; nothing for a machine that is no Mac.
+fn chip_facts(machine: &Machine) -> Vec<Vec<String>> {
+    if machine.system != device::System::Macos {
+        return Vec::new();
+    }
+    let standing = match &machine.chip {
+        ChipMatch::Exact { chip } => format!("{}, as in the chip table", chip.id),
+        ChipMatch::OtherBin { nearest, doubt } => match doubt {
+            BinDoubt::NoSuchBin => format!(
+                "a {} with other cores than the chip table has; nearest is {}",
+                nearest.brand_string, nearest.id
+            ),
+            BinDoubt::Undetermined => format!(
+                "a {}; the system does not tell which one",
+                nearest.brand_string
+            ),
+        },
+        ChipMatch::Unknown { brand } => format!("the chip table has no `{brand}`"),
+    };
+    let mut facts = vec![
+        vec!["chip".to_owned(), standing],
+        vec![
+            "nominal bandwidth".into(),
+            machine.chip.bandwidth().to_string(),
+        ],
+        vec![
+            "nominal FP32 peak".into(),
+            machine.chip.fp32_peak().to_string(),
+        ],
+    ];
+    if let ChipMatch::Exact { chip } = &machine.chip {
+        let engine = format!("{} cores; MLX does not use it", chip.ane.cores);
+        facts.push(vec!["Neural Engine".into(), engine]);
+    }
+    facts
 }
 
 fn size_table(rows: &[DeviceRow]) -> String {

@@ -35,7 +35,10 @@ fn macs_are_matched_to_their_record() {
     for (name, id) in [
         ("m1-macos13", "m1-8g"),
         ("m1-pro-macos12", "m1-pro-8c-14g"),
+        ("m2-ultra-macos14", "m2-ultra-76g"),
         ("m3-max-macos15", "m3-max-16c-40g"),
+        ("m4-max-macos15", "m4-max-16c-40g"),
+        ("a18-pro-macos26", "a18-pro-macbook-neo"),
         ("m5-max-macos26", "m5-max-18c-40g"),
         ("m6-macos27", "m6-12c-12g-24gb"),
     ] {
