@@ -95,17 +95,12 @@ fn chip_facts(machine: &Machine) -> Vec<Vec<String>> {
         },
         ChipMatch::Unknown { brand } => format!("the chip table has no `{brand}`"),
     };
-    let mut facts = vec![
-        vec!["chip".to_owned(), standing],
-        vec![
-            "nominal bandwidth".into(),
-            machine.chip.bandwidth().to_string(),
-        ],
-        vec![
-            "nominal FP32 peak".into(),
-            machine.chip.fp32_peak().to_string(),
-        ],
-    ];
+    let mut facts = vec![vec!["chip".to_owned(), standing]];
+    if machine.chip.chip().is_some() {
+        let (bandwidth, peak) = (machine.chip.bandwidth(), machine.chip.fp32_peak());
+        facts.push(vec!["nominal bandwidth".into(), bandwidth.to_string()]);
+        facts.push(vec!["nominal FP32 peak".into(), peak.to_string()]);
+    }
     if let ChipMatch::Exact { chip } = &machine.chip {
         let engine = format!("{} cores; MLX does not use it", chip.ane.cores);
         facts.push(vec!["Neural Engine".into(), engine]);

@@ -3,7 +3,7 @@
 use crate::runner::{
     CommandLine, CommandOutput, CommandRunner, RecordedRunner, RunFailure, SystemRunner, first_line,
 };
-use crate::{Reason, Result};
+use crate::{Error, Reason, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,9 +59,18 @@ impl Host<RecordedRunner> {
     /// A machine that was recorded in `folder`. Its system is what its `uname` printed.
     ///
     /// # Errors
-    /// [`crate::Error::Recording`] when the folder cannot be read.
+    /// [`Error::Recording`] when the folder cannot be read or holds no recording.
     pub fn replay(folder: &Path) -> Result<Self> {
-        Ok(Self::over(RecordedRunner::from_dir(folder)?, folder))
+        let runner = RecordedRunner::from_dir(folder)?;
+        if runner.is_empty() {
+            return Err(Error::Recording {
+                path: folder.to_owned(),
+                detail: "no recorded answers in this folder; expected one folder per answer with \
+                         `argv` and `stdout`"
+                    .to_owned(),
+            });
+        }
+        Ok(Self::over(runner, folder))
     }
 }
 

@@ -548,8 +548,13 @@ fn a_machine_that_says_nothing_gives_no_value() {
         );
         assert!(!metrics.is_empty());
     }
-    let nothing = recorded("nothing");
+    let nothing = Host::with_tools(&fixtures().join("nothing"));
     assert_eq!(nothing.system, System::Other);
+    let refused = Host::replay(&fixtures().join("nothing")).unwrap_err();
+    assert!(
+        refused.to_string().contains("no recorded answers"),
+        "{refused}"
+    );
 }
 
 /// Reads an answer.

@@ -62,6 +62,11 @@ impl RecordedRunner {
         Ok(runner)
     }
 
+    /// True if nothing was recorded.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
     fn next(&self, command: &str) -> Option<Result<CommandOutput, RunFailure>> {
         let answers = self.answers.get(command)?;
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,7 +90,11 @@ pub(crate) struct Recorded {
 /// All answers of a recording, in the order of their folders' names.
 pub(crate) fn read_answers(dir: &Path) -> Result<Vec<Recorded>> {
     let mut folders: Vec<PathBuf> = Vec::new();
-    for entry in fs::read_dir(dir).map_err(|e| recording(dir, &e))? {
+    let entries = fs::read_dir(dir).map_err(|e| {
+        let detail = format!("the folder of a recording cannot be read: {e}");
+        recording(dir, &detail)
+    })?;
+    for entry in entries {
         let path = entry.map_err(|e| recording(dir, &e))?.path();
         if path.join("argv").is_file() {
             folders.push(path);
