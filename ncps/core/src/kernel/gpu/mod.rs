@@ -18,6 +18,11 @@ mod differentiable;
 #[cfg(all(test, target_os = "linux"))]
 mod emulator;
 mod launch;
+mod ltc;
+mod ltc_given;
+mod ltc_launch;
+mod ltc_spread;
+mod ltc_wires;
 mod plan;
 mod source;
 #[cfg(test)]
@@ -39,6 +44,13 @@ pub(crate) enum Spans {
     Shared,
     /// `[B, T]`.
     PerSample,
+}
+
+impl Spans {
+    /// Whether there is an array of them.
+    fn is_given(self) -> bool {
+        !matches!(self, Self::Constant(_))
+    }
 }
 
 /// What a layer's kernels depend on besides its specification.

@@ -8,7 +8,9 @@ use super::Geometry;
 use super::cfc::CfcPlan;
 use super::differentiable::differentiable;
 use super::launch::Backend;
+use super::ltc::LtcPlan;
 use crate::array::Mlx;
+use crate::kernel::op::record_limit;
 use crate::kernel::spec::{CellSpec, SequenceSpec};
 
 /// The kernels of a layer for one geometry.
@@ -16,6 +18,8 @@ use crate::kernel::spec::{CellSpec, SequenceSpec};
 pub(crate) enum Plan {
     /// A CfC, or a memory alone.
     Cfc(Arc<CfcPlan>),
+    /// An LTC, with or without a memory.
+    Ltc(Arc<LtcPlan>),
 }
 
 impl Plan {
@@ -32,7 +36,8 @@ impl Plan {
             CellSpec::Cfc(_) | CellSpec::PassThrough => {
                 CfcPlan::new(spec, geometry, backend).map(|plan| Self::Cfc(Arc::new(plan)))
             }
-            CellSpec::Ltc(_) => Err("there is no kernel for LTC neurons".to_owned()),
+            CellSpec::Ltc(ltc) => LtcPlan::new(spec, ltc, geometry, backend, record_limit())
+                .map(|plan| Self::Ltc(Arc::new(plan))),
         }
     }
 
@@ -47,6 +52,7 @@ impl Plan {
                 differentiable(Arc::clone(plan), inputs)?,
                 plan.spec.has_memory,
             ),
+            Self::Ltc(plan) => (differentiable(Arc::clone(plan), inputs)?, plan.has_memory()),
         };
         arrays.truncate(2 + usize::from(has_memory));
         Ok(arrays)

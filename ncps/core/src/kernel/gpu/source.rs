@@ -7,9 +7,10 @@ use std::sync::OnceLock;
 use super::declaration::Declaration;
 
 /// Helper files that bodies may use.
-const HELPERS: [(&str, &str); 2] = [
+const HELPERS: [(&str, &str); 3] = [
     ("common", include_str!("bodies/common.inc")),
     ("cfc", include_str!("bodies/cfc.inc")),
+    ("ltc", include_str!("bodies/ltc.inc")),
 ];
 
 /// The language of a kernel.

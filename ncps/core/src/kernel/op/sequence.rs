@@ -27,6 +27,11 @@ pub fn set_record_limit(bytes: usize) {
     RECORD_LIMIT.store(bytes, Ordering::Relaxed);
 }
 
+/// The limit that holds now.
+pub(crate) fn record_limit() -> usize {
+    RECORD_LIMIT.load(Ordering::Relaxed)
+}
+
 /// What a training call keeps for the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordReport {
@@ -149,7 +154,7 @@ impl SequenceOp {
                     .saved_len(self.tape_rows(span))
         };
         let all_bytes = bytes(Keep::All);
-        let is_small = all_bytes <= RECORD_LIMIT.load(Ordering::Relaxed);
+        let is_small = all_bytes <= record_limit();
         let keep = if is_small {
             Keep::All
         } else {
