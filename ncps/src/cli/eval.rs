@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::output::{Output, columns, short};
 use super::train::{Device, Overrides};
+use super::trust;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -48,6 +49,12 @@ pub(crate) fn run(arguments: &EvalArguments, output: &Output) -> Result<()> {
     if let Some(note) = &session.device().note {
         output.note(note);
     }
+    trust::kernels(
+        &session.config().model,
+        session.device(),
+        session.machine(),
+        output,
+    )?;
     let split = match arguments.split {
         Part::Train => Split::Train,
         Part::Validation => Split::Validation,

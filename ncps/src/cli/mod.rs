@@ -24,6 +24,7 @@ mod signals;
 mod status;
 mod stream;
 mod train;
+mod trust;
 mod tune;
 mod wiring;
 

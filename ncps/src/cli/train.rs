@@ -12,6 +12,7 @@ use super::logging;
 use super::output::{Output, bytes, columns, seconds, short};
 use super::progress::Progress;
 use super::signals::StopRequest;
+use super::trust;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -90,6 +91,12 @@ pub(crate) fn run(arguments: &TrainArguments, output: &Output) -> Result<()> {
     let directory = RunDirectory::open(&session.config().directory(), existing)?;
     logging::attach(directory.log_file()?);
     announce(&session, &directory, output);
+    trust::kernels(
+        &session.config().model,
+        session.device(),
+        session.machine(),
+        output,
+    )?;
     let stop = StopRequest::listen()?;
     let mut progress = Progress::new(output, stop.clone(), session.plan());
     let config = arguments.config.display().to_string();

@@ -96,6 +96,11 @@ impl Session {
         &self.device
     }
 
+    /// The machine.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
     /// Sizes and costs.
     pub fn plan(&self) -> &Plan {
         &self.plan

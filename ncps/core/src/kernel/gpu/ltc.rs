@@ -39,7 +39,7 @@ struct State {
 }
 
 impl LtcPlan {
-    /// Lays the kernels out for a call that may keep `record_limit` bytes for the way back.
+    /// Lays the kernels out for a call.
     ///
     /// # Errors
     /// Why the kernels cannot serve it, for the log.
@@ -48,13 +48,12 @@ impl LtcPlan {
         ltc: &LtcSpec,
         geometry: Geometry,
         backend: Backend,
-        record_limit: usize,
     ) -> Result<Self, String> {
         let launch = LtcLaunch::new(spec, ltc, geometry, backend)?;
         let memory_rows = if spec.has_memory { MEMORY_ROWS } else { 0 };
         let rows = ltc.unfolds * launch.records() + memory_rows;
         let step = geometry.batch * rows * ltc.units;
-        let length = (record_limit / size_of::<f32>() / step).clamp(1, geometry.time);
+        let length = (geometry.record_limit / size_of::<f32>() / step).clamp(1, geometry.time);
         let widest = ltc.inputs.max(4 * ltc.units);
         let largest = (length * step).max(geometry.batch * geometry.time * widest);
         if largest > i32::MAX as usize {
@@ -65,6 +64,14 @@ impl LtcPlan {
         }
         let cuts = (length..geometry.time).step_by(length).map(dim).collect();
         Ok(Self { launch, cuts })
+    }
+
+    /// The kernels with their shapes.
+    #[cfg(test)]
+    pub(super) fn shapes(
+        &self,
+    ) -> Mlx<Vec<(&'static super::source::Body, super::cfc_layout::Shape)>> {
+        self.launch.shapes()
     }
 
     pub(super) fn has_memory(&self) -> bool {

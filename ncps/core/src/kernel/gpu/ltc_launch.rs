@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mlx_rs::error::Exception;
 use mlx_rs::{Array, Stream, ops};
 
+use super::cfc_layout::Shape;
 use super::launch::{Backend, Launch};
 use super::ltc::MEMORY_ROWS;
 use super::ltc_given::Given;
@@ -200,36 +201,24 @@ impl LtcLaunch {
         })
     }
 
-    /// A launch with a thread for each of `numbers`.
-    fn plain(
-        &self,
-        body: &'static Body,
-        inputs: Vec<&Array>,
-        outputs: Vec<Vec<i32>>,
-        numbers: usize,
-    ) -> Mlx<Vec<Array>> {
+    /// A thread for each of `numbers`.
+    fn plain(&self, body: &'static Body, numbers: usize) -> Mlx<Shape> {
         let threads = self.backend.limits().threads;
-        let launch = Launch {
-            body,
-            constants: self.constants(body, &[])?,
-            inputs,
-            outputs,
+        Ok(Shape {
             groups: numbers.div_ceil(threads),
             threads,
             shared: 0,
-        };
-        launch.run(self.backend, &Stream::thread_local_or_default())
+            constants: self.constants(body, &[])?,
+        })
     }
 
-    /// A launch over the steps of a part.
+    /// Groups that each run samples over the steps of a part.
     fn recurrent(
         &self,
         body: &'static Body,
         spread: Spread,
         (steps, records, groups): (usize, usize, usize),
-        inputs: Vec<&Array>,
-        outputs: Vec<Vec<i32>>,
-    ) -> Mlx<Vec<Array>> {
+    ) -> Mlx<Shape> {
         let own = [
             ("GROUPS", groups),
             ("TIME", steps),
@@ -241,21 +230,68 @@ impl LtcLaunch {
             ("SENSE_SLOTS", spread.sense_slots),
             ("SENSE_ROUNDS", spread.sense_rounds),
         ];
-        let launch = Launch {
-            body,
-            constants: self.constants(body, &own)?,
-            inputs,
-            outputs,
+        Ok(Shape {
             groups,
             threads: spread.threads,
             shared: self.shared(),
+            constants: self.constants(body, &own)?,
+        })
+    }
+
+    fn prepare_shape(&self) -> Mlx<Shape> {
+        let synapses = self.wires.synapses();
+        self.plain(&PREPARE, 2 * synapses + self.ltc.units + self.ltc.outputs)
+    }
+
+    fn forward_shape(&self, steps: usize, records: usize) -> Mlx<Shape> {
+        let sizes = (steps, records, self.geometry.batch);
+        self.recurrent(&FORWARD, self.forward, sizes)
+    }
+
+    fn backward_shape(&self, steps: usize) -> Mlx<Shape> {
+        let sizes = (steps, self.records(), self.groups());
+        self.recurrent(&BACKWARD, self.backward, sizes)
+    }
+
+    fn gradients_shape(&self) -> Mlx<Shape> {
+        let (inputs, units) = (self.ltc.inputs, self.ltc.units);
+        let numbers = (units + inputs) * units + units + inputs + self.ltc.outputs;
+        self.plain(&GRADIENTS, numbers)
+    }
+
+    /// The kernels of a call in one part, with their shapes.
+    #[cfg(test)]
+    pub(super) fn shapes(&self) -> Mlx<Vec<(&'static Body, Shape)>> {
+        let time = self.geometry.time;
+        Ok(vec![
+            (&PREPARE, self.prepare_shape()?),
+            (&FORWARD, self.forward_shape(time, self.records())?),
+            (&BACKWARD, self.backward_shape(time)?),
+            (&GRADIENTS, self.gradients_shape()?),
+        ])
+    }
+
+    fn launch(
+        &self,
+        body: &'static Body,
+        shape: Shape,
+        inputs: Vec<&Array>,
+        outputs: Vec<Vec<i32>>,
+    ) -> Mlx<Vec<Array>> {
+        let launch = Launch {
+            body,
+            constants: shape.constants,
+            inputs,
+            outputs,
+            groups: shape.groups,
+            threads: shape.threads,
+            shared: shape.shared,
         };
         launch.run(self.backend, &Stream::thread_local_or_default())
     }
 
     /// Brings the parameters into the kernels' order.
     pub(super) fn prepare(&self, given: &Given) -> Mlx<Prepared> {
-        let synapses = self.wires.synapses();
         let len = vec![dim(self.sums_len())];
         let (nothing, order) = (zeros(&[1]), indices(&self.wires.order));
         let mut inputs: Vec<&Array> = given.cell.iter().collect();
@@ -266,8 +302,8 @@ impl LtcLaunch {
                 .map(|map| map.as_ref().unwrap_or(&nothing)),
         );
         inputs.push(&order);
-        let numbers = 2 * synapses + self.ltc.units + self.ltc.outputs;
-        let all = self.plain(&PREPARE, inputs, vec![len.clone(), len], numbers)?;
+        let outputs = vec![len.clone(), len];
+        let all = self.launch(&PREPARE, self.prepare_shape()?, inputs, outputs)?;
         let [by_target, by_source] = exactly(all)?;
         Ok(Prepared {
             by_target,
@@ -321,8 +357,8 @@ impl LtcLaunch {
             &gates,
             given.lstm.as_ref().map_or(&nothing, |lstm| &lstm[2]),
         ];
-        let sizes = (steps as usize, records, self.geometry.batch);
-        let all = self.recurrent(&FORWARD, self.forward, sizes, inputs, outputs)?;
+        let shape = self.forward_shape(steps as usize, records)?;
+        let all = self.launch(&FORWARD, shape, inputs, outputs)?;
         let [y, hidden, memory, record, memory_record] = exactly(all)?;
         Ok(Run {
             y,
@@ -372,8 +408,8 @@ impl LtcLaunch {
             g_hidden,
             g_memory,
         ];
-        let sizes = (steps as usize, self.records(), groups);
-        let all = self.recurrent(&BACKWARD, self.backward, sizes, inputs, outputs)?;
+        let shape = self.backward_shape(steps as usize)?;
+        let all = self.launch(&BACKWARD, shape, inputs, outputs)?;
         let [x, spans, hidden, memory, gates, rows] = exactly(all)?;
         Ok(Back {
             x,
@@ -391,8 +427,7 @@ impl LtcLaunch {
         let mut outputs = vec![vec![u]; 3];
         outputs.extend(vec![vec![u, u]; 4]);
         outputs.extend(vec![vec![f, u]; 4]);
-        let sizes = given.maps.iter().zip([f, f, m, m]);
-        outputs.extend(sizes.map(|(map, size)| vec![if map.is_some() { size } else { 1 }]));
+        outputs.push(vec![2 * (f + m)]);
         let nothing = zeros(&[1]);
         let indices = [
             &self.wires.places,
@@ -408,10 +443,11 @@ impl LtcLaunch {
                 .map(|map| map.as_ref().unwrap_or(&nothing)),
         );
         inputs.extend(&indices);
-        let (inputs_, units) = (self.ltc.inputs, self.ltc.units);
-        let numbers = (units + inputs_) * units + units + inputs_ + self.ltc.outputs;
-        let mut all = self.plain(&GRADIENTS, inputs, outputs, numbers)?;
-        let maps = all.split_off(all.len() - given.maps.len());
+        let mut all = self.launch(&GRADIENTS, self.gradients_shape()?, inputs, outputs)?;
+        let maps = match all.pop() {
+            Some(maps) => maps.split_at_indices(&[f, 2 * f, 2 * f + m], 0)?,
+            None => Vec::new(),
+        };
         let present = given.maps.iter().zip(maps).filter(|(map, _)| map.is_some());
         all.extend(present.map(|(_, gradient)| gradient));
         Ok(all)

@@ -10,7 +10,7 @@ const SAFE_THREADS: usize = 256;
 
 /// A group of twice that size runs with up to 128 registers a thread; a kernel needs about this many besides its synapses'.
 const REGISTERS: usize = 128;
-const OTHER_REGISTERS: usize = 44;
+const OTHER_REGISTERS: usize = 56;
 
 /// Slots above which a thread's synapses are too many for its private memory to be of use.
 const MOST_SLOTS: usize = 64;

@@ -35,6 +35,18 @@ pub(crate) use plan::Plan;
 #[cfg(test)]
 pub(crate) use written::Written;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether layers may take these kernels.
+static IS_TRUSTED: AtomicBool = AtomicBool::new(true);
+
+/// Makes later layers of this process take their plain form on a GPU, or its kernels again.
+///
+/// For a program that has found its kernels wrong on a device, with [`crate::selftest`].
+pub fn trust_gpu_kernels(is_trusted: bool) {
+    IS_TRUSTED.store(is_trusted, Ordering::Relaxed);
+}
+
 /// How the steps' durations are given.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Spans {
@@ -64,4 +76,6 @@ pub(crate) struct Geometry {
     pub(crate) dropout: usize,
     pub(crate) is_last_only: bool,
     pub(crate) is_training: bool,
+    /// Bytes that the forward pass may leave for the way back.
+    pub(crate) record_limit: usize,
 }

@@ -1,6 +1,7 @@
 //! The choice of a layer's kernels.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use mlx_rs::Array;
 
@@ -10,7 +11,6 @@ use super::differentiable::differentiable;
 use super::launch::Backend;
 use super::ltc::LtcPlan;
 use crate::array::Mlx;
-use crate::kernel::op::record_limit;
 use crate::kernel::spec::{CellSpec, SequenceSpec};
 
 /// The kernels of a layer for one geometry.
@@ -32,12 +32,16 @@ impl Plan {
         geometry: Geometry,
         backend: Backend,
     ) -> Result<Self, String> {
+        if !super::IS_TRUSTED.load(Ordering::Relaxed) {
+            return Err("their self-test failed on this device".to_owned());
+        }
         match &spec.cell {
             CellSpec::Cfc(_) | CellSpec::PassThrough => {
                 CfcPlan::new(spec, geometry, backend).map(|plan| Self::Cfc(Arc::new(plan)))
             }
-            CellSpec::Ltc(ltc) => LtcPlan::new(spec, ltc, geometry, backend, record_limit())
-                .map(|plan| Self::Ltc(Arc::new(plan))),
+            CellSpec::Ltc(ltc) => {
+                LtcPlan::new(spec, ltc, geometry, backend).map(|plan| Self::Ltc(Arc::new(plan)))
+            }
         }
     }
 
@@ -63,6 +67,7 @@ impl Plan {
     pub(crate) fn sources(&self, backend: Backend) -> Result<Vec<super::Written>, String> {
         let launches = match self {
             Self::Cfc(plan) => plan.shapes(),
+            Self::Ltc(plan) => plan.shapes().map_err(|error| error.to_string())?,
         };
         launches
             .into_iter()

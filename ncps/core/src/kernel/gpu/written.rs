@@ -41,6 +41,11 @@ impl Written {
         })
     }
 
+    /// Number of arrays that the kernel takes and gives.
+    pub(crate) fn arrays(&self) -> usize {
+        self.inputs.len() + self.outputs.len()
+    }
+
     /// The end of a file's name, and a whole program as MLX would make it.
     pub(crate) fn with_signature(&self, backend: Backend) -> (&'static str, String) {
         let kind = |element: Element| match element {

@@ -10,7 +10,6 @@ mod update;
 
 pub(crate) use flat::{join, split};
 pub(crate) use gradient::GradientCall;
-pub(crate) use sequence::record_limit;
 pub use sequence::{
     CallSpans, RecordReport, SequenceArrays, SequenceCall, SequenceOp, set_record_limit,
 };

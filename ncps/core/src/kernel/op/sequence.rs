@@ -27,11 +27,6 @@ pub fn set_record_limit(bytes: usize) {
     RECORD_LIMIT.store(bytes, Ordering::Relaxed);
 }
 
-/// The limit that holds now.
-pub(crate) fn record_limit() -> usize {
-    RECORD_LIMIT.load(Ordering::Relaxed)
-}
-
 /// What a training call keeps for the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordReport {
@@ -154,7 +149,7 @@ impl SequenceOp {
                     .saved_len(self.tape_rows(span))
         };
         let all_bytes = bytes(Keep::All);
-        let is_small = all_bytes <= record_limit();
+        let is_small = all_bytes <= RECORD_LIMIT.load(Ordering::Relaxed);
         let keep = if is_small {
             Keep::All
         } else {
@@ -258,6 +253,7 @@ impl SequenceOp {
             dropout: call.dropout.len(),
             is_last_only: call.is_last_only,
             is_training: call.is_training,
+            record_limit: RECORD_LIMIT.load(Ordering::Relaxed),
         };
         let mut plans = self
             .gpu_plans

@@ -13,6 +13,10 @@ use super::golden::{
 use super::{Case, Derivatives, Keep, Values};
 use crate::kernel::gpu::{Backend, Geometry, Order, Plan, Spans};
 use crate::kernel::simd;
+use crate::kernel::spec::CellSpec;
+
+/// A limit on records that no case reaches.
+pub(super) const ROOMY: usize = 256 << 20;
 
 fn array(values: &[f32], shape: &[usize]) -> Array {
     let shape: Vec<i32> = shape.iter().map(|&size| size as i32).collect();
@@ -20,7 +24,7 @@ fn array(values: &[f32], shape: &[usize]) -> Array {
 }
 
 impl Case {
-    pub(super) fn geometry(&self, is_training: bool) -> Geometry {
+    pub(super) fn geometry(&self, is_training: bool, record_limit: usize) -> Geometry {
         Geometry {
             batch: self.batch,
             time: self.time,
@@ -33,6 +37,7 @@ impl Case {
             dropout: self.dropout.len(),
             is_last_only: self.is_last_only,
             is_training,
+            record_limit,
         }
     }
 
@@ -72,11 +77,15 @@ impl Case {
     fn emulate(
         &self,
         order: Order,
-        is_training: bool,
+        (is_training, record_limit): (bool, usize),
         loss: impl Fn(&Values) -> Values,
     ) -> Result<(Values, Derivatives), Exception> {
         let spec = Arc::new(self.spec.clone());
-        let plan = Plan::new(&spec, self.geometry(is_training), Backend::Emulator(order));
+        let plan = Plan::new(
+            &spec,
+            self.geometry(is_training, record_limit),
+            Backend::Emulator(order),
+        );
         let plan = plan.map_err(Exception::custom)?;
         let inputs = self.arrays();
         let run = |inputs: &[Array]| -> Result<Vec<Array>, Exception> {
@@ -139,7 +148,7 @@ fn golden_cases_match_the_reference() {
             ..Values::default()
         };
         let (values, gradients) = case
-            .emulate(Order::Ascending, true, loss)
+            .emulate(Order::Ascending, (true, ROOMY), loss)
             .unwrap_or_else(|error| panic!("{file}: {error}"));
         let y = project(&values.y, &tensors).0;
         let outputs = [
@@ -193,7 +202,7 @@ fn random_layers_match_the_cpu_and_any_order_of_threads() {
         let mut first = None;
         for (order, is_training) in [(Order::Ascending, true), (Order::Descending, seed % 2 == 0)] {
             let what = format!("seed {seed} {order:?} {:?}", case.spec);
-            let found = case.emulate(order, is_training, loss);
+            let found = case.emulate(order, (is_training, ROOMY), loss);
             let found = found.unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_near(&found.0.y, &values.y, &format!("{what} y"));
             assert_near(&found.0.hidden, &values.hidden, &format!("{what} hidden"));
@@ -231,6 +240,33 @@ fn random_layers_match_the_cpu_and_any_order_of_threads() {
             }
         }
     }
+}
+
+/// LTC sequences whose records exceed the limit are run in parts; the memory's weights then get a sum over the parts.
+#[test]
+fn a_limit_on_records_changes_no_result() {
+    let mut cut = 0;
+    for seed in 0..400 {
+        let case = super::properties::case(seed);
+        if !matches!(case.spec.cell, CellSpec::Ltc(_)) || case.time < 7 {
+            continue;
+        }
+        cut += 1;
+        let loss = |values: &Values| super::properties::cotangents(values, seed);
+        let whole = case.emulate(Order::Ascending, (true, ROOMY), loss).unwrap();
+        for is_training in [true, false] {
+            // Room for two or three steps of the smaller cases, for one of the larger.
+            let parts = case.emulate(Order::Ascending, (is_training, 20_000), loss);
+            let parts = parts.unwrap();
+            assert_eq!(parts.0, whole.0, "seed {seed}");
+            let all = |d: &Derivatives| {
+                let rest = [&d.x, &d.timespans, &d.hidden, &d.memory].map(Clone::clone);
+                [d.parameters.clone(), rest.to_vec()].concat().concat()
+            };
+            assert_near(&all(&parts.1), &all(&whole.1), &format!("seed {seed}"));
+        }
+    }
+    assert!(cut > 15, "{cut}");
 }
 
 #[test]
