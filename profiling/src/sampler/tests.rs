@@ -120,6 +120,18 @@ fn the_four_macs_and_the_empty_machine_end_to_end() {
 }
 
 #[test]
+fn the_recorded_h200_is_followed_line_by_line() {
+    let (_dir, host) = fake("linux-h200");
+    let telemetry = watch(host, Permission::default(), has("gpu.power"));
+    let power = telemetry.series("gpu.power").unwrap();
+    assert!(power.values.len() >= 2, "{power:?}");
+    assert!(power.values.iter().all(|w| (82.0..127.0).contains(w)));
+    assert_eq!(telemetry.reading("gpu.busy").value(), Some(0.0));
+    assert!(telemetry.reading("memory.used").value().is_some());
+    assert_eq!(reason(&telemetry, "cpu.busy"), Reason::ParseFailed);
+}
+
+#[test]
 fn a_tool_that_hangs_holds_up_neither_the_others_nor_the_end() {
     let (dir, host) = fake("m1-macos13");
     replace(&dir, "ioreg", "exec sleep 60");

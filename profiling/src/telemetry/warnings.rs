@@ -69,3 +69,84 @@ impl Telemetry {
         (late < early * (1.0 - CLOCK_DROP)).then_some((early, late))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::probe::Metric;
+    use crate::telemetry::{Collector, Event, EventKind, Moment, SCHEMA, SamplerCost, Telemetry};
+    use crate::{Reading, Reason, Unit};
+    use std::time::Duration;
+
+    /// A run in which the GPU is busy to the given share and its clock takes these values in MHz.
+    fn run(busy: f64, clocks: &[f64]) -> Telemetry {
+        let mut collector = Collector::new(Duration::from_secs(1));
+        for (n, mhz) in clocks.iter().enumerate() {
+            let moment = Moment {
+                steady: Duration::from_secs(n as u64),
+                wall: n as f64,
+            };
+            let metrics = vec![
+                Metric::new("gpu.busy", Reading::measured(busy, Unit::Ratio, "t")),
+                Metric::new("gpu.clock", Reading::measured(mhz * 1e6, Unit::Hertz, "t")),
+            ];
+            collector.tick(moment, metrics);
+        }
+        let duration = Duration::from_secs(clocks.len() as u64);
+        let (series, events) = collector.finish(duration);
+        let missing = || Reading::unavailable(Reason::NotRun, "not a real run");
+        Telemetry {
+            schema: SCHEMA.to_owned(),
+            interval_s: 1.0,
+            duration_s: duration.as_secs_f64(),
+            series,
+            events,
+            before: Vec::new(),
+            after: Vec::new(),
+            cost: SamplerCost {
+                ticks: 0,
+                sampler_cpu: missing(),
+                tools_cpu: missing(),
+                share_of_core: missing(),
+                share_of_machine: missing(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_clock_that_falls_under_load_is_told_and_one_that_idles_is_not() {
+        let falling = [1734.0, 1734.0, 1734.0, 1650.0, 1594.0, 1594.0];
+        let warnings = run(0.9, &falling).warnings();
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("fell by 8 %"), "{warnings:?}");
+        assert!(run(0.1, &falling).warnings().is_empty());
+        assert!(run(0.9, &[1734.0; 6]).warnings().is_empty());
+        assert!(
+            run(0.9, &falling[..2]).warnings().is_empty(),
+            "too short to tell"
+        );
+    }
+
+    #[test]
+    fn conditions_pressure_and_jumps_are_told() {
+        let mut telemetry = run(0.9, &[1000.0; 6]);
+        let on = |name: &str| Metric::new(name, Reading::measured(1.0, Unit::Count, "t"));
+        telemetry.before.push(on("machine.low_power_mode"));
+        telemetry.after.push(on("machine.thermal_pressure"));
+        telemetry.events.push(Event {
+            at_s: 3.0,
+            kind: EventKind::ClockJumped,
+            detail: "the wall clock moved".to_owned(),
+        });
+        let warnings = telemetry.warnings().join("\n");
+        for words in [
+            "low power mode",
+            "thermal pressure",
+            "at 3 s: the wall clock moved",
+        ] {
+            assert!(warnings.contains(words), "{warnings}");
+        }
+        let names: Vec<String> = telemetry.metrics().into_iter().map(|m| m.name).collect();
+        assert!(names.is_sorted() && names.len() == 4, "{names:?}");
+        assert_eq!(telemetry.reading("no.such").value(), None);
+    }
+}
