@@ -1,7 +1,7 @@
 //! What a program achieves on a machine: times, rates, shares of what the hardware can do, and what holds it back.
 //!
 //! [`ProfileReport`] is the whole of it and reads back from its own JSON; [`ProfileReport::to_text`],
-//! [`ProfileReport::to_markdown`] and [`ProfileReport::to_html`] show it. [`verdict`] and [`compare`] are pure functions
+//! [`ProfileReport::to_markdown`] and [`ProfileReport::to_html`] show it. [`verdict`] and [`compare()`] are pure functions
 //! over measured numbers. [`Profiler`] measures any closure.
 
 pub mod advice;
