@@ -113,6 +113,26 @@ pub enum Error {
         /// What differs.
         what: &'static str,
     },
+    /// The run is estimated to need more memory than there is.
+    #[error("the run would take about {} of memory, and it may take {}; {advice}; --max-memory sets another limit", size(*needed), size(*limit))]
+    OutOfMemory {
+        /// Estimated bytes.
+        needed: u64,
+        /// Bytes that it may take.
+        limit: u64,
+        /// What to change.
+        advice: String,
+    },
+    /// The data did not come in time.
+    #[error(
+        "{source_name} was not read within {seconds} s: is its disk or network there? --data-timeout gives it longer"
+    )]
+    DataTimeout {
+        /// What was read.
+        source_name: String,
+        /// The time it had.
+        seconds: u64,
+    },
     /// The core package's error: wiring, layers, training, checkpoints.
     #[error(transparent)]
     Core(#[from] ncps_core::Error),
@@ -157,7 +177,11 @@ impl Error {
             | Self::NotARun { .. }
             | Self::ResumeMismatch { .. }
             | Self::NoGpu => ErrorKind::Config,
-            Self::Read { .. } | Self::Write { .. } | Self::DataFiles { .. } => ErrorKind::Io,
+            Self::Read { .. }
+            | Self::Write { .. }
+            | Self::DataFiles { .. }
+            | Self::DataTimeout { .. } => ErrorKind::Io,
+            Self::OutOfMemory { .. } => ErrorKind::Memory,
             Self::ForeignModel { .. }
             | Self::Profiling(ncps_profiling::Error::ProfileReport { .. }) => ErrorKind::Corrupt,
             Self::RunLocked { .. } | Self::Profiling(_) => ErrorKind::Other,
@@ -171,6 +195,13 @@ impl Error {
                 ncps_datasets::ErrorKind::Io => ErrorKind::Io,
             },
         }
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000_000 => format!("{:.1} MB", bytes as f64 * 1e-6),
+        _ => format!("{:.1} GB", bytes as f64 * 1e-9),
     }
 }
 

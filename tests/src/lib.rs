@@ -1,1 +1,3 @@
-//! Integration tests live in `main.rs` of this folder.
+//! Integration tests live in `main.rs` of this folder; here is what they share with the fuzz targets in `fuzz`.
+
+pub mod hostile;

@@ -66,6 +66,16 @@ impl EndedAlready {
     }
 }
 
+/// The system has ended the process under supervision.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the training process was ended by signal {signal}, most likely for want of memory; take a smaller `train.batch_size` \
+     with a larger `train.accumulate`, or let --auto-batch do so; --resume continues from the last checkpoint"
+)]
+pub(crate) struct MemoryLost {
+    pub(crate) signal: i32,
+}
+
 /// Whether the person has been told already.
 pub(crate) fn is_told(error: &anyhow::Error) -> bool {
     error.is::<Interrupted>() || error.is::<EndedAlready>()
@@ -79,6 +89,9 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
         }
         if let Some(ended) = cause.downcast_ref::<EndedAlready>() {
             return ended.code;
+        }
+        if cause.is::<MemoryLost>() {
+            return MEMORY;
         }
         if cause.is::<UsageError>() {
             return USAGE;

@@ -23,6 +23,7 @@ mod selftest;
 mod signals;
 mod status;
 mod stream;
+mod supervise;
 mod train;
 mod trust;
 mod tune;

@@ -4,19 +4,21 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use ncps::checkpoint::list;
 use ncps::config::{Loaded, Override, RunConfig};
-use ncps::run::{Existing, RunDirectory, Session, Status, Summary};
+use ncps::run::{Existing, Limits, RunDirectory, Session, Status, Summary, smaller};
 
 use super::exit::{Interrupted, UsageError};
 use super::logging;
 use super::output::{Output, bytes, columns, seconds, short};
 use super::progress::Progress;
 use super::signals::StopRequest;
+use super::supervise;
 use super::trust;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  ncps train configs/m3.toml\n  ncps train configs/m3.toml --set train.epochs=5 --set model.mode=pure\n  ncps train configs/m3.toml --resume\n  ncps train configs/cheetah.toml --set data.path=/data/cheetah --dry-run"
+    after_help = "Examples:\n  ncps train configs/m3.toml\n  ncps train configs/m3.toml --set train.epochs=5 --set model.mode=pure\n  ncps train configs/m3.toml --resume\n  ncps train configs/m3.toml --verify 20\n  ncps train configs/m3.toml --supervise --auto-batch\n  ncps train configs/cheetah.toml --set data.path=/data/cheetah --dry-run"
 )]
 pub(crate) struct TrainArguments {
     /// The configuration file.
@@ -35,6 +37,21 @@ pub(crate) struct TrainArguments {
     /// Check everything and show what would be done, without doing it.
     #[arg(long)]
     dry_run: bool,
+    /// Train N steps by the plain and by the usual implementation side by side, report the largest difference, write nothing.
+    #[arg(long, value_name = "N", conflicts_with_all = ["resume", "force", "dry_run"])]
+    verify: Option<std::num::NonZeroU64>,
+    /// Halve the batch and double the accumulation until the run fits into memory.
+    #[arg(long)]
+    auto_batch: bool,
+    /// Memory that the run may be estimated to take, such as 8GB; nine tenths of the device's by default.
+    #[arg(long, value_name = "SIZE", value_parser = memory_size)]
+    max_memory: Option<u64>,
+    /// Train in a process of its own, so that a lack of memory that ends it is told and, with --auto-batch, made up for.
+    #[arg(long)]
+    supervise: bool,
+    /// Seconds for reading the data.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    data_timeout: u64,
     /// What to compute on.
     #[arg(long, value_enum, value_name = "DEVICE")]
     device: Option<Device>,
@@ -79,15 +96,57 @@ impl Device {
 
 pub(crate) fn run(arguments: &TrainArguments, output: &Output) -> Result<()> {
     let loaded = RunConfig::load(&arguments.config, overrides(arguments)?)?;
-    if arguments.dry_run {
-        return dry_run(loaded, output);
+    if arguments.supervise {
+        return supervised(arguments, &loaded, output);
     }
-    let existing = match (arguments.resume, arguments.force) {
+    if arguments.dry_run {
+        return dry_run(loaded, arguments, output);
+    }
+    if let Some(steps) = arguments.verify {
+        return verify(loaded, arguments, steps.get(), output);
+    }
+    let mut existing = match (arguments.resume, arguments.force) {
         (true, _) => Existing::Resume,
         (_, true) => Existing::Replace,
         _ => Existing::Refuse,
     };
-    let session = Session::prepare(loaded)?;
+    let stop = StopRequest::listen()?;
+    let mut session = fitting(loaded, arguments, output)?;
+    let mut halvings = 0;
+    loop {
+        let train = session.config().train.clone();
+        let directory = session.config().directory();
+        let error = match attempt(session, existing, arguments, &stop, output) {
+            Err(error) => error,
+            Ok(()) => return Ok(()),
+        };
+        // Only what has begun and saved nothing yet can begin again.
+        let next = smaller(&train).filter(|_| {
+            arguments.auto_batch
+                && halvings < supervise::MOST_HALVINGS
+                && super::exit::code(&error) == super::exit::MEMORY
+                && list(&directory.join("checkpoints")).is_ok_and(|found| found.is_empty())
+        });
+        let Some((batch, accumulate)) = next else {
+            return Err(error);
+        };
+        output.note(format!(
+            "{error}; beginning again with batch_size = {batch} and accumulate = {accumulate}"
+        ));
+        let mut all = overrides(arguments)?;
+        all.extend(halved(batch, accumulate));
+        session = fitting(RunConfig::load(&arguments.config, all)?, arguments, output)?;
+        (halvings, existing) = (halvings + 1, Existing::Resume);
+    }
+}
+
+fn attempt(
+    session: Session,
+    existing: Existing,
+    arguments: &TrainArguments,
+    stop: &StopRequest,
+    output: &Output,
+) -> Result<()> {
     let directory = RunDirectory::open(&session.config().directory(), existing)?;
     logging::attach(directory.log_file()?);
     announce(&session, &directory, output);
@@ -97,7 +156,6 @@ pub(crate) fn run(arguments: &TrainArguments, output: &Output) -> Result<()> {
         session.machine(),
         output,
     )?;
-    let stop = StopRequest::listen()?;
     let mut progress = Progress::new(output, stop.clone(), session.plan());
     let config = arguments.config.display().to_string();
     let summary = session.train(&directory, &config, &mut progress)?;
@@ -110,6 +168,112 @@ pub(crate) fn run(arguments: &TrainArguments, output: &Output) -> Result<()> {
         .into()),
         _ => Ok(()),
     }
+}
+
+impl TrainArguments {
+    fn limits(&self) -> Limits {
+        Limits {
+            data_seconds: Some(self.data_timeout),
+            memory: self.max_memory,
+            is_dry: self.dry_run || self.verify.is_some(),
+        }
+    }
+}
+
+/// Reads `8GB`, `500 MB`, `200kB` or a number of bytes.
+fn memory_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+    let factor = match text[digits.len()..].trim().to_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "tb" => 1e12,
+        _ => f64::NAN,
+    };
+    let bytes = digits.parse::<f64>().unwrap_or(f64::NAN) * factor;
+    match bytes.is_finite() && bytes >= 1.0 {
+        true => Ok(bytes as u64),
+        false => Err("expected a size such as 8GB, 500MB or a number of bytes".to_owned()),
+    }
+}
+
+fn halved(batch: usize, accumulate: usize) -> [Override; 2] {
+    [
+        Override::of_flag("train.batch_size", batch as i64),
+        Override::of_flag("train.accumulate", accumulate as i64),
+    ]
+}
+
+/// Prepares a session whose estimate fits, with smaller batches where that is wanted and needed.
+fn fitting(
+    mut loaded: Loaded<RunConfig>,
+    arguments: &TrainArguments,
+    output: &Output,
+) -> Result<Session> {
+    loop {
+        let next = smaller(&loaded.config.train).filter(|_| arguments.auto_batch);
+        let prepared = Session::prepare_within(loaded, arguments.limits());
+        let (Err(ncps::Error::OutOfMemory { needed, limit, .. }), Some((batch, accumulate))) =
+            (&prepared, next)
+        else {
+            return Ok(prepared?);
+        };
+        output.note(format!(
+            "about {} of memory would be needed where {} may be taken: batch_size = {batch} and accumulate = {accumulate} \
+             give the same result up to rounding",
+            bytes(*needed),
+            bytes(*limit)
+        ));
+        let mut all = overrides(arguments)?;
+        all.extend(halved(batch, accumulate));
+        loaded = RunConfig::load(&arguments.config, all)?;
+    }
+}
+
+fn supervised(
+    arguments: &TrainArguments,
+    loaded: &Loaded<RunConfig>,
+    output: &Output,
+) -> Result<()> {
+    let train = loaded.config.train.clone();
+    supervise::run(output, &|halvings| {
+        let mut train = train.clone();
+        for _ in 0..halvings {
+            let next = smaller(&train).filter(|_| arguments.auto_batch);
+            (train.batch_size, train.accumulate) = next?;
+        }
+        Some((train.batch_size, train.accumulate))
+    })
+}
+
+fn verify(
+    loaded: Loaded<RunConfig>,
+    arguments: &TrainArguments,
+    steps: u64,
+    output: &Output,
+) -> Result<()> {
+    let session = Session::prepare_within(loaded, arguments.limits())?;
+    let found = session.verify(steps)?;
+    if output.json {
+        return Ok(output.json_line(&found)?);
+    }
+    let number = |value: f64| format!("{value:.1e}");
+    let rows = [
+        ["largest difference over", &format!("{steps} steps")],
+        ["loss", &number(found.loss)],
+        ["gradient norm", &number(found.gradient_norm)],
+        [
+            "parameter",
+            &format!("{} {}", number(found.parameter), found.name),
+        ],
+    ];
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.map(str::to_owned).to_vec())
+        .collect();
+    output.print(columns(&rows))?;
+    Ok(())
 }
 
 fn overrides(arguments: &TrainArguments) -> Result<Vec<Override>> {
@@ -157,8 +321,8 @@ fn announce(session: &Session, directory: &RunDirectory, output: &Output) {
     ));
 }
 
-fn dry_run(loaded: Loaded<RunConfig>, output: &Output) -> Result<()> {
-    let session = Session::prepare(loaded)?;
+fn dry_run(loaded: Loaded<RunConfig>, arguments: &TrainArguments, output: &Output) -> Result<()> {
+    let session = Session::prepare_within(loaded, arguments.limits())?;
     let plan = session.plan();
     if output.json {
         let value = serde_json::json!({

@@ -7,6 +7,7 @@ pub mod device;
 mod directory;
 mod figures;
 mod inspect;
+mod memory;
 pub(crate) mod metrics;
 mod model_file;
 mod plan;
@@ -19,6 +20,7 @@ mod sizes;
 mod summary;
 mod tensorboard;
 mod training;
+mod verify;
 
 use std::path::Path;
 
@@ -33,11 +35,13 @@ pub use figures::wiring_graph;
 pub use inspect::{
     BestValue, CheckpointInfo, RunInfo, RunState, checkpoints, find_runs, inspect, is_run,
 };
+pub use memory::smaller;
 pub use model_file::{ModelDescription, load_description};
 pub use plan::{MemoryEstimate, Plan};
 pub use predictor::{Carried, Predictor};
-pub use session::{Session, Split};
+pub use session::{Limits, Session, Split};
 pub use summary::{BaselineSummary, SCHEMA, Status, Summary};
+pub use verify::Verification;
 
 /// Watches a run: the training observer's reports and what else a person should know.
 pub trait Watcher: Observer {

@@ -1,6 +1,7 @@
 //! `Session`: a checked configuration with its data and network, ready to train or to evaluate.
 
 use std::path::Path;
+use std::time::Duration;
 
 use ncps_core::train::{Metrics, loss};
 use ncps_datasets::{DataSchema, Dataset, Task, WindowSet};
@@ -11,6 +12,7 @@ use super::Watcher;
 use super::batches::WindowSource;
 use super::device::{self, Chosen};
 use super::directory::RunDirectory;
+use super::memory;
 use super::model_file::ModelDescription;
 use super::plan::{MemoryEstimate, Plan, Sizes};
 use super::summary::{BaselineSummary, Summary};
@@ -27,6 +29,17 @@ pub struct Session {
     pub(crate) machine: Machine,
     pub(super) network: Box<dyn Network>,
     pub(super) plan: Plan,
+}
+
+/// What a session may take.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// Seconds for reading the data; none waits for ever.
+    pub data_seconds: Option<u64>,
+    /// Bytes that the run may be estimated to take; nine tenths of the device's memory where none are given.
+    pub memory: Option<u64>,
+    /// Whether nothing will be trained, so that only the network itself must fit.
+    pub is_dry: bool,
 }
 
 /// A part of the data.
@@ -57,12 +70,25 @@ impl Session {
     /// # Errors
     /// [`Error::Data`] and its like for data that cannot be used, [`Error::Config`] where loss and data do not go
     /// together, [`Error::Models`] for a network that cannot be built, [`Error::NoGpu`].
-    pub fn prepare(mut loaded: Loaded<RunConfig>) -> Result<Self> {
+    pub fn prepare(loaded: Loaded<RunConfig>) -> Result<Self> {
+        Self::prepare_within(loaded, Limits::default())
+    }
+
+    /// The same within limits of time and memory.
+    ///
+    /// # Errors
+    /// Those of [`Session::prepare`]; [`Error::DataTimeout`], [`Error::OutOfMemory`].
+    pub fn prepare_within(mut loaded: Loaded<RunConfig>, limits: Limits) -> Result<Self> {
         let machine = ncps_profiling::device::detect();
         let device = device::choose(&loaded.config.device, device::has_gpu()?, &machine)?;
         device::apply(&device);
-        let dataset = loaded.config.data.load(Path::new(""));
-        let dataset = dataset.map_err(|error| config::data_error(&loaded, error))?;
+        let memory = limits
+            .memory
+            .or_else(|| memory::limit_of(&machine, device.backend));
+        if let Ok(model) = serde_json::to_value(&loaded.config.model) {
+            memory::check_model(&model, memory)?;
+        }
+        let dataset = load(&loaded, limits)?;
         fit_loss_to_data(&mut loaded, &dataset)?;
         config::check_train(&loaded, &loaded.config.train)?;
         let config = &loaded.config;
@@ -71,6 +97,9 @@ impl Session {
             .build(dataset.inputs(), outputs(config, &dataset), config.seed);
         let network = network.map_err(|error| config::model_error(&loaded, error))?;
         let plan = plan(config, &dataset, network.as_ref());
+        if !limits.is_dry {
+            memory::check(&plan, &config.train, memory)?;
+        }
         Ok(Self {
             loaded,
             dataset,
@@ -202,6 +231,35 @@ impl Session {
             shuffle,
         )
     }
+}
+
+/// Reads the data, in a thread of its own where there is a limit of time.
+fn load(loaded: &Loaded<RunConfig>, limits: Limits) -> Result<Dataset> {
+    let data = loaded.config.data.clone();
+    let found = match limits.data_seconds {
+        None => data.load(Path::new("")),
+        Some(seconds) => {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            let name = match loaded
+                .resolved()
+                .get("data")
+                .and_then(|data| data.get("path"))
+            {
+                Some(path) => format!("the data {path}"),
+                None => "the data".to_owned(),
+            };
+            // A thread that hangs in a read cannot be ended; it goes with the process.
+            std::thread::spawn(move || {
+                let _ = sender.send(data.load(Path::new("")));
+            });
+            let waited = receiver.recv_timeout(Duration::from_secs(seconds));
+            waited.map_err(|_| Error::DataTimeout {
+                source_name: name,
+                seconds,
+            })?
+        }
+    };
+    found.map_err(|error| config::data_error(loaded, error))
 }
 
 /// Outputs of the network: one logit for binary cross-entropy, else what the data ask for.

@@ -27,7 +27,8 @@ pub(super) fn run(
     watcher: &mut dyn Watcher,
 ) -> Result<Summary> {
     let config_text = session.loaded.to_toml();
-    if directory.is_resumed() {
+    // Where there is no checkpoint yet, there is nothing that another configuration could spoil.
+    if directory.is_resumed() && !checkpoint::list(&directory.join(CHECKPOINTS))?.is_empty() {
         resume::check_same(directory, &config_text)?;
     }
     atomic::clean(directory.path())?;
