@@ -9,6 +9,7 @@ mod properties;
 mod reference;
 #[cfg(target_os = "linux")]
 mod sources;
+mod vmap;
 
 use std::sync::Arc;
 
