@@ -2,8 +2,7 @@
 //! it back and what to change.
 //!
 //! A [`Subject`] is a configuration made ready; [`Times`] are its kinds of work, measured in turn; [`MachineRoofs`] are the
-//! ceilings of the machine, measured once and kept. [`profile`] puts everything into a
-//! [`ProfileReport`](ncps_profiling::profile::ProfileReport).
+//! ceilings of the machine, measured once and kept. [`profile`] puts everything into a [`ProfileReport`].
 
 mod advise;
 mod assemble;
