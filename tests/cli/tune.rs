@@ -21,13 +21,14 @@ fn the_choice_is_a_fragment_a_row_and_a_plot() {
     let here = Workplace::tiny();
     let ended = here.ok(&arguments(&[
         "--batch",
-        "2,4",
+        "2,4,4096",
         "--implementation",
         "fused,plain",
         "--out",
         "tuned",
     ]));
     for words in [
+        "left out batches of 4096",
         "chosen",
         "cpu, plain",
         "batch_size = ",

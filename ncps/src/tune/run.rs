@@ -51,8 +51,12 @@ pub fn tune(
     if !settings.contains(&own) {
         settings.push(own.clone());
     }
+    // A batch larger than the training part would be padding for the most part.
+    let mut left_out = space.batches.clone();
+    left_out.retain(|batch| *batch > windows.max(own.batch));
     let mut search = Search {
         source,
+        left_out,
         limits,
         budget: limits
             .memory_bytes
@@ -74,6 +78,8 @@ struct Search<'a> {
     begin: Instant,
     session: Session,
     found: Vec<Measured>,
+    /// Batches that were asked for and are larger than the training part.
+    left_out: Vec<usize>,
 }
 
 impl Search<'_> {
@@ -216,6 +222,14 @@ impl Search<'_> {
             .as_ref()
             .and_then(|best| tuned::row(machine, &self.found, best, backbone(model)));
         let mut notes = Vec::new();
+        if !self.left_out.is_empty() {
+            let windows = self.session.plan().windows[0];
+            let batches: Vec<String> = self.left_out.iter().map(usize::to_string).collect();
+            notes.push(format!(
+                "left out batches of {}: the training part has {windows} windows",
+                batches.join(", ")
+            ));
+        }
         if cfg!(debug_assertions) {
             notes.push(
                 "the program was built without optimisation: another build may choose otherwise"

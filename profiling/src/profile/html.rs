@@ -25,7 +25,7 @@ const HISTOGRAMS: [(&str, &str); 2] = [
 const PANELS: [(&str, Unit); 6] = [
     ("power", Unit::Watts),
     ("clock", Unit::Hertz),
-    ("busy share", Unit::Ratio),
+    ("share", Unit::Ratio),
     ("temperature", Unit::Celsius),
     ("memory", Unit::Bytes),
     ("level", Unit::Count),
