@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use mlx_sys::facts::{Backend, Facts};
 use ncps::profiling::device;
-use ncps::selftest::{Difference, Family, Limits, Outcome, Subject, check};
+use ncps::selftest::{Difference, Effort, Family, Limits, Outcome, Subject, check};
 
 use super::output::{Output, columns};
 
@@ -34,7 +34,7 @@ pub(crate) fn run(facts: &Facts, output: &Output) -> Result<()> {
                 true => Limits::TF32,
                 false => subject.limits(),
             };
-            outcomes.push(check(subject, family, limits)?);
+            outcomes.push(check(subject, family, limits, Effort::Full)?);
         }
     }
     let machine = device::detect();

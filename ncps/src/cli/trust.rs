@@ -10,7 +10,7 @@ use ncps::models::{LayerConfig, ModelConfig};
 use ncps::profiling::device::Machine;
 use ncps::rnn::{Implementation, Units};
 use ncps::run::device::Chosen;
-use ncps::selftest::{Family, Limits, Outcome, Subject, check};
+use ncps::selftest::{Effort, Family, Limits, Outcome, Subject, check};
 
 use super::output::Output;
 use super::selftest::is_tf32_on;
@@ -72,7 +72,7 @@ fn test(family: Family, output: &Output) -> Result<bool> {
         true => Limits::TF32,
         false => Subject::Gpu.limits(),
     };
-    let outcome = check(Subject::Gpu, family, limits)?;
+    let outcome = check(Subject::Gpu, family, limits, Effort::Quick)?;
     if let Some(failure) = &outcome.failure {
         tracing::warn!("self-test of {family}: {failure}");
     }
