@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::augment::{Augment, AugmentConfig};
 use crate::config::{TaskConfig, Windows};
 use crate::dataset::{DataSchema, Dataset, Task};
 use crate::error::{Error, Result};
+use crate::leak::{self, Leak, LeakPolicy, PartsSeen};
 use crate::missing::{FeatureKind, Missing};
 use crate::normalise::{Fitter, NormaliseConfig, Normaliser, Scale, Scaling, apply};
 use crate::order::{Duplicates, OutOfOrder};
 use crate::random::Random;
+use crate::sampling::Sampling;
 use crate::series::{RawSeries, Series};
 use crate::split::Parts;
 use crate::table::{InputColumn, LongConfig};
@@ -35,6 +38,10 @@ pub(crate) struct Assembly {
     pub(crate) normalise: NormaliseConfig,
     pub(crate) time: Option<TimePlan>,
     pub(crate) group: Option<String>,
+    pub(crate) sampling: Sampling,
+    pub(crate) augment: Option<AugmentConfig>,
+    /// What is done about leaks; `None` where the split is not the user's, and is not searched.
+    pub(crate) leakage: Option<LeakPolicy>,
     pub(crate) files: Vec<PathBuf>,
 }
 
@@ -97,6 +104,8 @@ impl Assembly {
         let (series, windows) = self.place_windows(parts)?;
         let time = self.time_schema(&series, &windows.train);
         let normaliser = self.fit(&series, &windows.train, time.as_ref());
+        let leaks = self.leaks(&series, &windows)?;
+        let augment = self.augment(&normaliser);
         let layout = self.layout(&windows, time.is_some());
         let series: Vec<Series> = series
             .into_iter()
@@ -105,14 +114,55 @@ impl Assembly {
         let series = Arc::new(series);
         let set = |windows| WindowSet::new(Arc::clone(&series), windows, layout);
         let dataset = Dataset {
-            train: set(windows.train),
+            train: set(windows.train).for_training(self.sampling, augment),
             validation: set(windows.validation),
             test: set(windows.test),
             schema: self.schema(normaliser, time),
             files: self.files,
+            leaks,
         };
         check_classes(&dataset)?;
         Ok(dataset)
+    }
+
+    fn leaks(&self, series: &[RawSeries], windows: &PartWindows) -> Result<Vec<Leak>> {
+        let policy = match self.leakage {
+            None | Some(LeakPolicy::Allow) => return Ok(Vec::new()),
+            Some(policy) => policy,
+        };
+        let leaks = leak::find(&PartsSeen {
+            series,
+            train: &windows.train,
+            others: [("validation", &windows.validation), ("test", &windows.test)],
+            horizon: self.task.horizon(),
+        });
+        match leaks.first() {
+            Some(leak) if policy == LeakPolicy::Error => Err(Error::Leak {
+                leak: leak.to_string(),
+            }),
+            _ => Ok(leaks),
+        }
+    }
+
+    fn augment(&self, normaliser: &Normaliser) -> Option<Arc<Augment>> {
+        let config = self.augment?;
+        let kinds = if self.kinds.is_empty() {
+            vec![FeatureKind::Value; self.features.len()]
+        } else {
+            self.kinds.clone()
+        };
+        // Where nothing may be missing, the shift of a standard scaling, which becomes 0, is the mean.
+        let mut hidden: Vec<f32> = normaliser
+            .features
+            .iter()
+            .map(|scale| scale.shift as f32)
+            .collect();
+        for (value, fill) in hidden.iter_mut().zip(&normaliser.fill) {
+            *value = *fill as f32;
+        }
+        apply(&mut hidden, &normaliser.features);
+        let has_masks = matches!(self.missing, Missing::Mask | Missing::MaskDelta);
+        Some(Arc::new(Augment::new(config, kinds, hidden, has_masks)))
     }
 
     fn place_windows(&self, parts: Parts) -> Result<(Vec<RawSeries>, PartWindows)> {

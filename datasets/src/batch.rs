@@ -1,7 +1,9 @@
 //! Batches of a static shape, filled into buffers that are used again and again.
 
+use crate::augment::Draw;
 use crate::error::{Error, Result};
 use crate::random::Random;
+use crate::sampling::{Classes, Sampling};
 use crate::window::{Window, WindowSet};
 
 /// Timespan of padded steps: any positive number, since their mask or weight is 0.
@@ -41,12 +43,17 @@ pub struct Batches {
     order: Vec<u32>,
     /// Epoch that `order` belongs to; unshuffled orders belong to all.
     epoch: Option<u64>,
+    /// The windows of each class, where an epoch draws classes alike.
+    classes: Option<Classes>,
 }
 
 impl Batches {
     pub(crate) fn new(set: WindowSet, batch_size: usize, shuffle: Option<u64>) -> Self {
         let order = (0..set.len() as u32).collect();
+        let is_balanced = shuffle.is_some() && set.training().sampling == Sampling::Balanced;
+        let classes = if is_balanced { Classes::of(&set) } else { None };
         Self {
+            classes,
             set,
             batch_size,
             shuffle,
@@ -126,6 +133,17 @@ impl Batches {
             let sample = self.order.get(start + slot);
             let window = sample.map(|&index| self.set.windows()[index as usize]);
             self.fill_slot(slot, window.as_ref(), batch);
+            let augment = self.set.training().augment.as_ref();
+            if let (Some(augment), Some(seed), Some(window), Some(_)) =
+                (augment, self.shuffle, window, sample)
+            {
+                let draw = Draw {
+                    seed,
+                    epoch,
+                    window: (start + slot) as u32,
+                };
+                augment.apply(batch, slot, window.steps, draw);
+            }
         }
         Ok(())
     }
@@ -135,12 +153,16 @@ impl Batches {
         let Some(seed) = self.shuffle.filter(|_| self.epoch != Some(epoch)) else {
             return;
         };
+        self.epoch = Some(epoch);
+        if let Some(classes) = &self.classes {
+            classes.arrange(&mut self.order, seed, epoch);
+            return;
+        }
         self.order
             .iter_mut()
             .zip(0..)
             .for_each(|(place, index)| *place = index);
         Random::new(seed, epoch).shuffle(&mut self.order);
-        self.epoch = Some(epoch);
     }
 
     fn check(&self, batch: &HostBatch) -> Result<()> {

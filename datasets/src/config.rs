@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::augment::AugmentConfig;
 use crate::benchmark::BenchmarkConfig;
 use crate::dataset::Dataset;
 use crate::embedded::EmbeddedConfig;
 use crate::error::{Error, Result};
 use crate::generate::GeneratedConfig;
+use crate::leak::LeakPolicy;
 use crate::missing::Missing;
 use crate::normalise::NormaliseConfig;
 use crate::readers::Format;
+use crate::sampling::Sampling;
 use crate::split::SplitConfig;
 use crate::table::{LongConfig, StaticsConfig};
 use crate::time::TimeConfig;
@@ -144,6 +147,15 @@ pub struct TableConfig {
     /// Scaling, fitted on the training part alone.
     #[serde(default)]
     pub normalise: NormaliseConfig,
+    /// How an epoch draws training windows; each once unless set.
+    #[serde(default)]
+    pub sampling: Sampling,
+    /// How training windows are varied; not at all unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augment: Option<AugmentConfig>,
+    /// What is done where one part of the data is known from another; it is said unless set.
+    #[serde(default)]
+    pub leakage: LeakPolicy,
 }
 
 impl TableConfig {
@@ -167,6 +179,15 @@ impl TableConfig {
             ));
         }
         self.task.validate()?;
+        if let Some(augment) = &self.augment {
+            augment.validate(self.task.is_forecast())?;
+        }
+        if self.sampling == Sampling::Balanced && !self.task.is_classification() {
+            return Err(config(
+                "sampling",
+                "only classes can be balanced: this task predicts numbers",
+            ));
+        }
         if self.task.is_classification() && self.targets.len() != 1 {
             return Err(config(
                 "targets",

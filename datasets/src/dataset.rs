@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::{Baseline, baseline};
+use crate::leak::Leak;
 use crate::missing::Missing;
 use crate::normalise::Normaliser;
 use crate::table::{InputColumn, LongConfig};
@@ -24,6 +25,8 @@ pub struct Dataset {
     pub schema: DataSchema,
     /// The files that were read; none for embedded and generated data.
     pub files: Vec<PathBuf>,
+    /// Ways in which one part is known from another; to be shown to whoever reads the results.
+    pub leaks: Vec<Leak>,
 }
 
 impl Dataset {

@@ -244,6 +244,12 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// One part of the data is known from another, and that was not to be.
+    #[error("{leak}; or set `data.leakage` to \"warn\"")]
+    Leak {
+        /// What is known from where.
+        leak: String,
+    },
     /// A split leaves a part without data.
     #[error("the {part} part is empty: {reason}")]
     EmptyPart {
@@ -277,7 +283,7 @@ impl Error {
             }
             Self::Read { .. } | Self::Write { .. } | Self::Changed { .. } => ErrorKind::Io,
             Self::UnknownColumn { .. } | Self::WindowTooLong { .. } => ErrorKind::Config,
-            Self::EmptyPart { .. } | Self::Config { .. } => ErrorKind::Config,
+            Self::EmptyPart { .. } | Self::Config { .. } | Self::Leak { .. } => ErrorKind::Config,
             Self::BatchMismatch { .. } => ErrorKind::Config,
             _ => ErrorKind::Data,
         }

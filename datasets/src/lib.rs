@@ -19,6 +19,7 @@
 mod archive;
 mod arrays;
 mod assemble;
+mod augment;
 mod baseline;
 mod batch;
 mod benchmark;
@@ -29,12 +30,15 @@ mod embedded;
 mod error;
 mod frame;
 mod generate;
+mod leak;
 mod missing;
 mod normalise;
 mod order;
+pub mod parse;
 mod predict;
 mod random;
 mod readers;
+mod sampling;
 mod selection;
 mod series;
 mod split;
@@ -44,6 +48,7 @@ mod window;
 mod write;
 
 pub use archive::unpack;
+pub use augment::AugmentConfig;
 pub use baseline::Baseline;
 pub use batch::{Batches, HostBatch};
 pub use benchmark::{BenchmarkConfig, BenchmarkInfo, BenchmarkName, Download, benchmarks};
@@ -55,11 +60,16 @@ pub use describe::{
 pub use embedded::{EmbeddedConfig, EmbeddedInfo, EmbeddedName, embedded};
 pub use error::{Error, ErrorKind, Result};
 pub use frame::Frame;
-pub use generate::{DampedPendulum, GeneratedConfig, Generator, IrregularXor, Lorenz, Sine};
+pub use generate::{
+    AddingProblem, CartPole, CopyMemory, DampedPendulum, DelayedXor, DoublePendulum,
+    GeneratedConfig, Generator, IrregularXor, Lorenz, Sine, Spiral, VanDerPol,
+};
+pub use leak::{Leak, LeakPolicy};
 pub use missing::Missing;
 pub use normalise::{NormaliseConfig, Normaliser, Scale, Scaling};
 pub use order::{Duplicates, OutOfOrder};
 pub use predict::InputSeries;
+pub use sampling::Sampling;
 pub use selection::{Selection, SelectionRange};
 pub use split::{
     ColumnSplit, FractionOf, FractionSplit, SelectionSplit, SplitConfig, TimePoint, TimeSplit,

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::augment::Augment;
 use crate::batch::Batches;
 use crate::config::Windows;
 use crate::error::{Error, Result};
+use crate::sampling::Sampling;
 use crate::series::Series;
 
 /// A stretch of a series that is one sample.
@@ -24,6 +26,14 @@ pub struct WindowSet {
     series: Arc<Vec<Series>>,
     windows: Arc<[Window]>,
     layout: Layout,
+    training: Training,
+}
+
+/// What holds for shuffled batches alone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Training {
+    pub(crate) sampling: Sampling,
+    pub(crate) augment: Option<Arc<Augment>>,
 }
 
 /// What all batches of a data set have in common.
@@ -56,7 +66,20 @@ impl WindowSet {
             series,
             windows: windows.into(),
             layout,
+            training: Training::default(),
         }
+    }
+
+    /// Makes shuffled batches draw and vary windows in this way.
+    pub(crate) fn for_training(self, sampling: Sampling, augment: Option<Arc<Augment>>) -> Self {
+        Self {
+            training: Training { sampling, augment },
+            ..self
+        }
+    }
+
+    pub(crate) fn training(&self) -> &Training {
+        &self.training
     }
 
     /// The number of windows.

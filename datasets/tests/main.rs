@@ -13,3 +13,4 @@ mod own_files;
 mod protocols;
 mod support;
 mod tables;
+mod training;

@@ -26,8 +26,11 @@ use crate::time::Span;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct IrregularXor {
-    /// Number of bits that no stream reaches, and divisor of the elapsed times; 32 unless set.
+    /// Number of bits that no stream reaches; 32 unless set.
     pub length: usize,
+    /// What elapsed times are divided by; `length` unless set, as published. Smaller divisors make single bits easier to tell apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub divisor: Option<f64>,
     /// Whether bits are coded as events; true unless set. Otherwise every bit is a step and all timespans are equal.
     pub events: bool,
     /// Training sequences; 100000 unless set.
@@ -48,6 +51,7 @@ impl Default for IrregularXor {
     fn default() -> Self {
         Self {
             length: 32,
+            divisor: None,
             events: true,
             train_sequences: 100_000,
             validation_sequences: 10_000,
@@ -63,6 +67,12 @@ impl IrregularXor {
     pub(super) fn validate(&self) -> Result<()> {
         if !(3..=100_000).contains(&self.length) {
             return Err(config("generator.length", "expected 3 to 100000"));
+        }
+        if self
+            .divisor
+            .is_some_and(|divisor| !(divisor > 0.0 && divisor.is_finite()))
+        {
+            return Err(config("generator.divisor", "expected a number above 0"));
         }
         if self.train_sequences == 0 {
             return Err(config(
@@ -94,7 +104,7 @@ impl IrregularXor {
         let time = TimePlan {
             span: Some(Span::SincePrevious),
             edge: Some(1.0),
-            ..time_plan(Some(self.length as f64))
+            ..time_plan(Some(self.divisor.unwrap_or(self.length as f64)))
         };
         let mut assembly = assembly(&["bit"], &["parity"], TaskConfig::LabelLastStep, parts);
         assembly.classes = vec!["even".to_owned(), "odd".to_owned()];

@@ -1,17 +1,31 @@
 //! Sequences made by a formula and a seed: demonstrations that need no file.
 
+mod adding_problem;
+mod cart_pole;
+mod copy_memory;
 mod damped_pendulum;
+mod delayed_xor;
+mod double_pendulum;
 pub(crate) mod drug_concentration;
 mod irregular_xor;
 mod lorenz;
 mod sine;
+mod spiral;
+mod van_der_pol;
 
 use serde::{Deserialize, Serialize};
 
+pub use adding_problem::AddingProblem;
+pub use cart_pole::CartPole;
+pub use copy_memory::CopyMemory;
 pub use damped_pendulum::DampedPendulum;
+pub use delayed_xor::DelayedXor;
+pub use double_pendulum::DoublePendulum;
 pub use irregular_xor::IrregularXor;
 pub use lorenz::Lorenz;
 pub use sine::Sine;
+pub use spiral::Spiral;
+pub use van_der_pol::VanDerPol;
 
 use crate::assemble::{Assembly, TimePlan};
 use crate::config::{TaskConfig, config};
@@ -47,6 +61,20 @@ pub enum Generator {
     DampedPendulum(DampedPendulum),
     /// Parity of a bit stream, given as irregular events.
     IrregularXor(IrregularXor),
+    /// Add two marked numbers among many.
+    AddingProblem(AddingProblem),
+    /// Imitate an expert that balances a pole.
+    CartPole(CartPole),
+    /// Repeat symbols after a long wait.
+    CopyMemory(CopyMemory),
+    /// Tell whether two bits far apart differ.
+    DelayedXor(DelayedXor),
+    /// Forecast a double pendulum.
+    DoublePendulum(DoublePendulum),
+    /// Tell in which direction a spiral turns.
+    Spiral(Spiral),
+    /// Forecast the Van der Pol oscillator.
+    VanDerPol(VanDerPol),
 }
 
 /// Sequences per part.
@@ -91,6 +119,13 @@ impl GeneratedConfig {
             Generator::Lorenz(lorenz) => lorenz.validate(),
             Generator::DampedPendulum(pendulum) => pendulum.validate(),
             Generator::IrregularXor(xor) => xor.validate(),
+            Generator::AddingProblem(task) => task.validate(),
+            Generator::CartPole(task) => task.validate(),
+            Generator::CopyMemory(task) => task.validate(),
+            Generator::DelayedXor(task) => task.validate(),
+            Generator::DoublePendulum(task) => task.validate(),
+            Generator::Spiral(task) => task.validate(),
+            Generator::VanDerPol(task) => task.validate(),
         }
     }
 
@@ -100,6 +135,13 @@ impl GeneratedConfig {
             Generator::Lorenz(lorenz) => lorenz.assembly(),
             Generator::DampedPendulum(pendulum) => pendulum.assembly(),
             Generator::IrregularXor(xor) => xor.assembly(),
+            Generator::AddingProblem(task) => task.assembly(),
+            Generator::CartPole(task) => task.assembly(),
+            Generator::CopyMemory(task) => task.assembly(),
+            Generator::DelayedXor(task) => task.assembly(),
+            Generator::DoublePendulum(task) => task.assembly(),
+            Generator::Spiral(task) => task.assembly(),
+            Generator::VanDerPol(task) => task.assembly(),
         };
         assembly.normalise = self.normalise;
         assembly.build()
@@ -125,6 +167,17 @@ fn time_plan(scale: Option<f64>) -> TimePlan {
         scale,
         ..TimePlan::new("time", TimeUnit::Second)
     }
+}
+
+/// Refuses a generator's value outside of its range.
+fn check(key: &'static str, value: f64, least: f64, most: f64) -> Result<()> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(config(
+        "generator",
+        &format!("`{key}` is {value}, expected {least} to {most}"),
+    ))
 }
 
 fn no_scaling() -> NormaliseConfig {
@@ -178,6 +231,13 @@ mod tests {
             "kind = \"damped_pendulum\"\ntrain_sequences = 3\nsteps = 8",
             "kind = \"irregular_xor\"\ntrain_sequences = 9\nvalidation_sequences = 5\ntest_sequences = 5",
             "kind = \"sine\"\ntrain_sequences = 3\nvalidation_sequences = 2\ntest_sequences = 2",
+            "kind = \"adding_problem\"\ntrain_sequences = 30\nvalidation_sequences = 5\ntest_sequences = 5",
+            "kind = \"cart_pole\"\ntrain_sequences = 30\nvalidation_sequences = 5\ntest_sequences = 5",
+            "kind = \"copy_memory\"\ntrain_sequences = 30\nvalidation_sequences = 5\ntest_sequences = 5",
+            "kind = \"delayed_xor\"\ntrain_sequences = 30\nvalidation_sequences = 5\ntest_sequences = 5",
+            "kind = \"double_pendulum\"\ntrain_sequences = 30\nvalidation_sequences = 5\ntest_sequences = 5",
+            "kind = \"spiral\"\ntrain_sequences = 30\nvalidation_sequences = 5\ntest_sequences = 5",
+            "kind = \"van_der_pol\"\ntrain_sequences = 30\nvalidation_sequences = 5\ntest_sequences = 5",
         ] {
             let generator: Generator = toml::from_str(text).unwrap();
             let config = GeneratedConfig {

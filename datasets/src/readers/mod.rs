@@ -6,6 +6,7 @@ pub(crate) mod idx;
 pub(crate) mod npy;
 pub(crate) mod npz;
 pub(crate) mod parquet;
+mod parquet_pages;
 
 use std::fs::File;
 use std::io::Read;

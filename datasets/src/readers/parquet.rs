@@ -1,7 +1,6 @@
 //! Parquet by polars, behind a check of the file's frame that catches truncation.
 //!
-//! Limits: polars believes the sizes that pages state, so a file that is damaged inside (not merely cut short) is refused in most cases
-//! but can also ask for more memory than there is, which ends the process.
+//! polars believes the numbers that a file states and asks for as much memory, so [`super::parquet_pages`] holds them against each other first.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -12,6 +11,8 @@ use polars::prelude::{
     Column as PolarsColumn, DataFrame, DataType, ParquetReader, SerReader, TimeUnit,
 };
 
+use super::Version;
+use super::parquet_pages::{self, Chunk};
 use crate::error::{Error, Result};
 use crate::frame::{Column, Frame, unknown_column};
 
@@ -23,8 +24,14 @@ const TRAILER: u64 = 8;
 /// Reads all columns, or the named ones.
 pub(crate) fn read(path: &Path, columns: Option<&[String]>) -> Result<Frame> {
     let mut file = File::open(path).map_err(|source| Error::read(path, source))?;
-    check_frame(path, &mut file)?;
+    let version = Version::of(path, &file)?;
+    let length = check_frame(path, &mut file)?;
+    check_pages(path, &file, length)?;
+    let kept = file
+        .try_clone()
+        .map_err(|source| Error::read(path, source))?;
     let frame = guarded(path, || load(path, file, columns))?;
+    version.check(path, &kept, length)?;
     if frame.height() == 0 {
         return Err(Error::EmptyFile {
             path: path.to_path_buf(),
@@ -81,8 +88,41 @@ fn load(path: &Path, file: File, columns: Option<&[String]>) -> Result<DataFrame
         .map_err(|error| malformed(path, &error.to_string()))
 }
 
-/// Checks magic numbers and that the footer lies inside the file.
-fn check_frame(path: &Path, file: &mut File) -> Result<()> {
+/// Checks what each column's pages say of themselves.
+fn check_pages(path: &Path, file: &File, length: u64) -> Result<()> {
+    let copy = || file.try_clone().map_err(|source| Error::read(path, source));
+    let mut pages = copy()?;
+    let groups = guarded(path, || {
+        let mut reader = ParquetReader::new(copy()?);
+        let failed = |error: polars::prelude::PolarsError| malformed(path, &error.to_string());
+        let metadata = reader.get_metadata().map_err(failed)?;
+        let group = |rows: u64, chunks: Vec<Chunk>| (rows, chunks);
+        Ok(metadata
+            .row_groups
+            .iter()
+            .map(|row_group| {
+                let chunks = row_group.parquet_columns().iter().map(|column| {
+                    let descriptor = column.descriptor();
+                    Chunk {
+                        column: descriptor.path_in_schema.join("."),
+                        range: column.byte_range(),
+                        values: column.num_values(),
+                        is_flat: descriptor.descriptor.max_rep_level == 0,
+                    }
+                });
+                group(row_group.num_rows() as u64, chunks.collect())
+            })
+            .collect::<Vec<_>>())
+    })?;
+    for (rows, chunks) in groups {
+        parquet_pages::check(&mut pages, length, rows, &chunks)
+            .map_err(|problem| malformed(path, &problem))?;
+    }
+    Ok(())
+}
+
+/// Checks magic numbers and that the footer lies inside the file; gives the file's length.
+fn check_frame(path: &Path, file: &mut File) -> Result<u64> {
     let io = |source| Error::read(path, source);
     let length = file.metadata().map_err(io)?.len();
     if length == 0 {
@@ -112,7 +152,8 @@ fn check_frame(path: &Path, file: &mut File) -> Result<()> {
             "its end is missing: the file is truncated; copy or download it again",
         ));
     }
-    file.rewind().map_err(io)
+    file.rewind().map_err(io)?;
+    Ok(length)
 }
 
 fn convert(path: &Path, column: &PolarsColumn) -> Result<Column> {
@@ -243,6 +284,42 @@ mod tests {
                 "{bytes:?}"
             );
         }
+    }
+
+    /// Written by pyarrow; see `tests/data/README.md`.
+    const PAGES: &[u8] = include_bytes!("../../tests/data/page.parquet");
+
+    #[test]
+    fn another_programs_file_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        std::fs::write(&path, PAGES).unwrap();
+        let frame = read(&path, None).unwrap();
+        assert_eq!(frame.rows(), 2000);
+        let a = frame.numbers("a").unwrap();
+        assert!(a[3].is_nan() && (a[1999] - 1999.0).abs() < 1e-9);
+        assert_eq!(frame.keys("b").unwrap()[..4], ["n", "e", "s", "w"]);
+    }
+
+    #[test]
+    fn damage_in_the_middle_is_an_error_or_a_wrong_value_but_never_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        let footer = PAGES.len() - 1200;
+        // Page headers and the footer, where sizes and counts stand, are tried most densely.
+        let places = (0..60)
+            .chain((60..footer).step_by(601))
+            .chain((footer..PAGES.len()).step_by(5));
+        let mut refused = 0;
+        for at in places {
+            for to in [0x7f, 0xff] {
+                let mut bytes = PAGES.to_vec();
+                bytes[at] = to;
+                std::fs::write(&path, &bytes).unwrap();
+                refused += usize::from(read(&path, None).is_err());
+            }
+        }
+        assert!(refused > 100, "{refused}");
     }
 
     proptest! {

@@ -73,6 +73,9 @@ pub(crate) fn load(table: &TableConfig, format: Format, base_dir: &Path) -> Resu
         normalise: table.normalise,
         time: table.time.as_ref().map(TimePlan::of),
         group: table.group.clone(),
+        sampling: table.sampling,
+        augment: table.augment,
+        leakage: Some(table.leakage),
         files: used.into_iter().map(|file| files[file].clone()).collect(),
     }
     .build()

@@ -8,7 +8,8 @@ use ncps::datasets;
 
 use super::data_describe::text;
 use super::output::{Output, columns};
-use super::{data_get, data_plot, init};
+use super::train::Overrides;
+use super::{data_get, data_plot, data_speed, init};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
@@ -36,6 +37,14 @@ pub(crate) enum DataCommand {
         after_help = "Examples:\n  ncps data plot measurements.csv --out data.svg\n  ncps data plot trips.parquet --series 17 --columns speed,wind --out trip.png"
     )]
     Plot(data_plot::PlotArguments),
+    /// Measure how fast a configuration's data are loaded and cut into batches.
+    #[command(after_help = "Example:\n  ncps data speed configs/drug.toml")]
+    Speed {
+        /// The configuration.
+        config: PathBuf,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
     /// List the data sets that come with the program and the published benchmarks.
     #[command(after_help = "Example:\n  ncps data list")]
     List,
@@ -65,6 +74,9 @@ pub(crate) fn run(command: &DataCommand, output: &Output) -> Result<()> {
         }
         DataCommand::Init { path, out } => init::own_data(path, out.as_deref(), output),
         DataCommand::Plot(arguments) => data_plot::run(arguments, output),
+        DataCommand::Speed { config, overrides } => {
+            data_speed::run(config, overrides.parse()?, output)
+        }
         DataCommand::List => list(output),
         DataCommand::Get { name, into } => data_get::run(name, into.as_deref(), output),
     }

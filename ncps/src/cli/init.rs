@@ -35,6 +35,9 @@ enum Task {
     Xor,
     /// Forecast a drug's concentration from irregular samples; embedded data.
     Drug,
+    /// Imitate an expert that balances a pole; no files needed.
+    #[value(name = "cart_pole")]
+    CartPole,
     /// Forecast the half-cheetah's next frame; needs its files.
     Cheetah,
     /// Tell from its air whether an office is occupied; needs its files.
@@ -74,6 +77,7 @@ impl Task {
             Self::Sine => include_str!("../../../configs/sine.toml"),
             Self::Xor => include_str!("../../../configs/xor.toml"),
             Self::Drug => include_str!("../../../configs/drug.toml"),
+            Self::CartPole => include_str!("../../../configs/cart_pole.toml"),
             Self::Cheetah => include_str!("../../../configs/cheetah.toml"),
             Self::Occupancy => include_str!("../../../configs/occupancy.toml"),
             Self::Gesture => include_str!("../../../configs/gesture.toml"),

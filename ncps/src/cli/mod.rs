@@ -8,6 +8,7 @@ mod data;
 mod data_describe;
 mod data_get;
 mod data_plot;
+mod data_speed;
 mod devices;
 mod doctor;
 mod eval;

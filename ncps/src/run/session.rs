@@ -89,6 +89,9 @@ impl Session {
             memory::check_model(&model, memory)?;
         }
         let dataset = load(&loaded, limits)?;
+        for leak in &dataset.leaks {
+            tracing::warn!("{leak}");
+        }
         fit_loss_to_data(&mut loaded, &dataset)?;
         config::check_train(&loaded, &loaded.config.train)?;
         let config = &loaded.config;
