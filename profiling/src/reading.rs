@@ -249,7 +249,15 @@ impl fmt::Display for Reading {
                 let text = pretty(*value, *unit);
                 match quality {
                     Quality::Measured => f.write_str(&text),
-                    Quality::Estimated { .. } => write!(f, "{text} (estimate)"),
+                    Quality::Estimated { method } => match method.strip_prefix("about") {
+                        // The method says it all: `about 25 % of an assumed 8 W: ...`.
+                        Some(words) if words.starts_with(' ') => {
+                            let phrase = words.split(':').next().unwrap_or(words);
+                            write!(f, "about{phrase}")
+                        }
+                        Some(_) => write!(f, "about {text} (estimate)"),
+                        None => write!(f, "{text} (estimate)"),
+                    },
                     Quality::Derived { .. } => write!(f, "{text} (derived)"),
                 }
             }
@@ -463,6 +471,17 @@ mod tests {
     fn an_available_record_without_a_value_is_refused() {
         let text = r#"{"status":"ok","unit":"W","source":"x","scope":"machine"}"#;
         assert!(serde_json::from_str::<Reading>(text).is_err());
+    }
+
+    #[test]
+    fn an_estimate_that_is_only_about_right_says_so() {
+        let share = |method: &str| Reading::estimated(0.25, Unit::Ratio, "t", method).to_string();
+        assert_eq!(
+            share("about 25 % of an assumed 8 W: nobody knows the maximum"),
+            "about 25 % of an assumed 8 W"
+        );
+        assert_eq!(share("about, confidence medium"), "about 25.0 % (estimate)");
+        assert_eq!(share("a model"), "25.0 % (estimate)");
     }
 
     #[test]
