@@ -13,6 +13,7 @@
 #include "mlx/backend/metal/metal.h"
 #include "mlx/c/array.h"
 #include "mlx/c/stream.h"
+#include "mlx/device.h"
 #include "mlx/fast.h"
 #include "mlx/transforms.h"
 
@@ -83,6 +84,20 @@ int32_t ncps_gpu_backend(mlx_stream stream) {
   if (static_cast<mx::Stream*>(stream.ctx)->device == mx::Device::cpu) return 0;
   if (mx::metal::is_available()) return 1;
   return mx::cu::is_available() ? 2 : 0;
+}
+
+// The compute capability of an NVIDIA GPU, 90 for 9.0; 0 where there is none.
+int32_t ncps_gpu_capability() {
+  try {
+    const auto& facts = mx::device_info(mx::Device::gpu);
+    auto number = [&](const char* key) {
+      auto found = facts.find(key);
+      return found == facts.end() ? size_t{0} : std::get<size_t>(found->second);
+    };
+    return static_cast<int32_t>(10 * number("compute_capability_major") + number("compute_capability_minor"));
+  } catch (const std::exception&) {
+    return 0;
+  }
 }
 
 // Adds a kernel to the graph; on failure returns 1 and writes a message.

@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mlx_rs::error::Exception;
 use mlx_rs::{Array, Stream, ops};
 
-use super::cfc_layout::{Network, Packed, Product, Setting, Shape, Source};
+use super::cfc_layout::{Network, Product, Source};
+use super::cfc_places::{gradient_places, packed_places};
+use super::cfc_shape::{Packed, Setting, Shape};
 use super::differentiable::Differentiable;
+use super::join::join;
 use super::launch::{Backend, Launch, Limits};
 use super::source::Body;
 use super::{Geometry, Spans};
@@ -21,7 +24,7 @@ static BACKWARD: Body = Body::new(include_str!("bodies/cfc_backward.inc"));
 pub(crate) struct CfcPlan {
     pub(super) spec: Arc<SequenceSpec>,
     pub(super) geometry: Geometry,
-    backend: Backend,
+    pub(super) backend: Backend,
     pub(super) network: Network,
     forward: Shape,
     backward: Shape,
@@ -29,6 +32,8 @@ pub(crate) struct CfcPlan {
     pub(super) delta_at: Vec<usize>,
     /// Where each packed weight lies among the joined sources.
     places: Mutex<Array>,
+    /// Where the gradient of each parameter's element lies among the joined gradients.
+    pub(super) gradient_places: Mutex<Array>,
 }
 
 /// The arrays of a call by their roles.
@@ -82,7 +87,7 @@ impl CfcPlan {
         let network = Network::new(spec, &geometry);
         let packed = Packed::new(&network);
         let most = network
-            .operand_rows()
+            .operand_record()
             .max(network.outputs())
             .max(network.gates());
         let records = geometry.batch * geometry.time;
@@ -108,7 +113,9 @@ impl CfcPlan {
         let forward = setting.forward().map_err(too_large)?;
         let backward = setting.backward().map_err(too_large)?;
         let (record_at, delta_at) = (setting.record_at(), setting.delta_at());
-        let places = places_of(spec, &network, &packed);
+        let index = |places: Vec<i32>| Mutex::new(Array::from_slice(&places, &[dim(places.len())]));
+        let places = index(packed_places(spec, &network, &packed));
+        let gradient_places = index(gradient_places(spec, &network));
         Ok(Self {
             spec: Arc::clone(spec),
             geometry,
@@ -118,7 +125,8 @@ impl CfcPlan {
             backward,
             record_at,
             delta_at,
-            places: Mutex::new(Array::from_slice(&places, &[dim(places.len())])),
+            places,
+            gradient_places,
         })
     }
 
@@ -176,14 +184,10 @@ impl CfcPlan {
 
     /// All weights in the kernels' order.
     fn pack(&self, sources: &[Array]) -> Mlx {
-        let nothing = Array::from_slice(&[0.0_f32], &[1]);
-        let mut flat: Vec<Array> = sources
-            .iter()
-            .map(|s| s.reshape(&[-1]))
-            .collect::<Mlx<_>>()?;
-        flat.push(nothing);
+        let mut all = sources.to_vec();
+        all.push(Array::from_slice(&[0.0_f32], &[1]));
         let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        ops::concatenate(&flat, 0)?.take(&*places)
+        join(&all, self.backend)?.take(&*places)
     }
 
     /// The part of the products that x alone decides, [B T, columns], where the kernel leaves it out.
@@ -274,7 +278,7 @@ impl CfcPlan {
                 } else {
                     vec![1]
                 },
-                record(self.network.operand_rows()),
+                record(self.network.operand_record()),
                 record(self.network.gates()),
             ],
             groups: shape.groups,
@@ -365,79 +369,11 @@ pub(super) fn part(array: &Array, first: usize, count: usize, axis: i32) -> Mlx 
 }
 
 #[allow(clippy::float_cmp, reason = "only an exact 1 can be left out")]
-pub(super) fn scaled(array: &Array, factor: f32) -> Mlx {
+fn scaled(array: &Array, factor: f32) -> Mlx {
     if factor == 1.0 {
         return Ok(array.clone());
     }
     array.multiply(Array::from_f32(factor))
-}
-
-/// For each packed weight its place among the sources, one behind the other, followed by a zero.
-fn places_of(spec: &SequenceSpec, network: &Network, packed: &Packed) -> Vec<i32> {
-    let lengths: Vec<usize> = network.shapes.iter().map(|s| s.iter().product()).collect();
-    let mut start = Vec::with_capacity(lengths.len());
-    let mut nothing = 0;
-    for length in &lengths {
-        start.push(nothing);
-        nothing += length;
-    }
-    let mask = |layer: Option<usize>| match &spec.cell {
-        CellSpec::Cfc(cfc) => layer.and_then(|l| cfc.layers[l].mask.as_ref()),
-        CellSpec::Ltc(_) | CellSpec::PassThrough => None,
-    };
-    // Column `r` of row `n` in a block, x or the layer before first.
-    let weight = |product: &Product, block: usize, n: usize, r: usize| {
-        let own = &product.blocks[block];
-        let is_absent =
-            mask(own.mask).is_some_and(|mask| mask[n * (product.input + product.state) + r] == 0.0);
-        if is_absent {
-            return nothing;
-        }
-        let (source, row, column) = match own.of_input {
-            Some((source, row, column)) if r < product.input => (source, row, column + r),
-            _ => (
-                own.of_state.0,
-                own.of_state.1,
-                own.of_state.2 + r - product.input,
-            ),
-        };
-        start[source] + (row + n) * network.shapes[source][1] + column
-    };
-    let mut places = Vec::with_capacity(packed.len);
-    for product in &network.products {
-        let first = product.input + product.state - product.rows(network.is_x_inside);
-        for r in first..product.input + product.state {
-            for block in 0..product.blocks.len() {
-                places.extend((0..product.width).map(|n| weight(product, block, n, r)));
-            }
-        }
-    }
-    for product in &network.products {
-        for block in &product.blocks {
-            let (source, first) = block.bias;
-            places.extend((0..product.width).map(|n| start[source] + first + n));
-        }
-    }
-    for product in &network.products {
-        let first = product.input + product.state - product.back();
-        for block in 0..product.blocks.len() {
-            for n in 0..product.width {
-                let columns = first..product.input + product.state;
-                places.extend(columns.map(|r| weight(product, block, n, r)));
-            }
-        }
-    }
-    for pick in [
-        |pair: &(usize, usize)| pair.0,
-        |pair: &(usize, usize)| pair.1,
-    ] {
-        for pair in &network.decay {
-            let source = pick(pair);
-            places.extend(start[source]..start[source] + lengths[source]);
-        }
-    }
-    places.resize(packed.len, nothing);
-    places.into_iter().map(dim).collect()
 }
 
 impl Differentiable for Arc<CfcPlan> {

@@ -50,9 +50,17 @@ impl Backend {
                 threads: 256,
                 groups: 32,
             },
-            // 227 KiB of shared memory and 132 multiprocessors on Hopper; 99 KiB fit everywhere since Ampere's small chips.
+            // A multiprocessor's shared memory, as the CUDA programming guide's table of technical specifications has it;
+            // about as many groups as multiprocessors.
+            // SAFETY: asks MLX for a number.
             Self::Cuda => Limits {
-                shared: 99 << 8,
+                shared: match unsafe { ncps_gpu_capability() } {
+                    80 | 87 => 163 << 8,
+                    90 | 100 | 101 | 103 => 227 << 8,
+                    70 => 96 << 8,
+                    75 => 64 << 8,
+                    _ => 99 << 8,
+                },
                 threads: 256,
                 groups: 128,
             },
@@ -104,6 +112,7 @@ struct RawLaunch {
 
 unsafe extern "C" {
     fn ncps_gpu_backend(stream: mlx_sys::mlx_stream) -> i32;
+    fn ncps_gpu_capability() -> i32;
     fn ncps_gpu_launch(
         launch: *const RawLaunch,
         stream: mlx_sys::mlx_stream,

@@ -13,10 +13,13 @@
 mod cfc;
 mod cfc_gradients;
 mod cfc_layout;
+mod cfc_places;
+mod cfc_shape;
 mod declaration;
 mod differentiable;
 #[cfg(all(test, target_os = "linux"))]
 mod emulator;
+mod join;
 mod launch;
 mod ltc;
 mod ltc_given;
@@ -25,13 +28,16 @@ mod ltc_spread;
 mod ltc_wires;
 mod plan;
 mod source;
+mod update;
 #[cfg(test)]
 mod written;
 
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) use emulator::Order;
+pub(crate) use join::join;
 pub(crate) use launch::Backend;
 pub(crate) use plan::Plan;
+pub(crate) use update::update;
 #[cfg(test)]
 pub(crate) use written::Written;
 

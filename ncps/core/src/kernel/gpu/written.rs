@@ -1,6 +1,6 @@
 //! Generated sources as tests look at them.
 
-use super::cfc_layout::Shape;
+use super::cfc_shape::Shape;
 use super::declaration::Element;
 use super::launch::Backend;
 use super::source::{Body, Language, Source};

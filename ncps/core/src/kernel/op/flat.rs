@@ -6,6 +6,7 @@ use mlx_rs::error::Exception;
 use mlx_rs::{Array, Dtype, Stream};
 
 use super::ffi::{Never, Op, Tensor, apply, is_cpu};
+use crate::kernel::gpu::{self, Backend};
 
 /// Cuts a vector into arrays of these shapes, which follow each other; none where the op does not serve: on a GPU, or for
 /// arrays that are not f32.
@@ -19,7 +20,7 @@ pub(crate) fn split(flat: &Array, shapes: &[Vec<i32>]) -> Result<Option<Vec<Arra
     apply(Split, &[flat], shapes, None, &stream).map(Some)
 }
 
-/// Joins arrays to one vector; none where the op does not serve, as for [`split`].
+/// Joins arrays to one vector; none where the op does not serve: for arrays that are not f32.
 pub(crate) fn join(arrays: &[Array]) -> Result<Option<Array>, Exception> {
     let stream = Stream::thread_local_or_default();
     let is_f32 = arrays.iter().all(|array| array.dtype() == Dtype::Float32);
@@ -27,8 +28,11 @@ pub(crate) fn join(arrays: &[Array]) -> Result<Option<Array>, Exception> {
     let Ok(size) = i32::try_from(size) else {
         return Ok(None);
     };
-    if !is_f32 || !is_cpu(&stream) {
+    if !is_f32 {
         return Ok(None);
+    }
+    if let Some(backend) = Backend::of(&stream) {
+        return gpu::join(arrays, backend).map(Some);
     }
     let inputs: Vec<&Array> = arrays.iter().collect();
     let joined = apply(Join, &inputs, &[vec![size]], None, &stream)?;

@@ -5,7 +5,8 @@ use std::ffi::CStr;
 use mlx_rs::error::Exception;
 use mlx_rs::{Array, Dtype, Stream};
 
-use super::ffi::{Never, Op, Tensor, apply, is_cpu};
+use super::ffi::{Never, Op, Tensor, apply};
+use crate::kernel::gpu::{self, Backend};
 use crate::kernel::simd::{Level, level};
 use crate::kernel::update::{Clip, Rule, Update};
 
@@ -24,8 +25,8 @@ pub(crate) struct UpdateCall<'a> {
 }
 
 impl UpdateCall<'_> {
-    /// The norm of the mean gradient, the new parameters and the new slots; none where the op does not serve: on a GPU, or
-    /// for arrays that are not f32.
+    /// The norm of the mean gradient, the new parameters and the new slots; none where the op does not serve: for arrays
+    /// that are not f32, or of other sizes.
     pub(crate) fn apply(&self) -> Result<Option<Vec<Array>>, Exception> {
         let stream = Stream::thread_local_or_default();
         let mut inputs = vec![self.parameters, self.gradients, self.weight];
@@ -34,8 +35,11 @@ impl UpdateCall<'_> {
         inputs.extend(self.decay);
         inputs.extend(self.floor);
         let is_f32 = inputs.iter().all(|array| array.dtype() == Dtype::Float32);
-        if !is_f32 || !is_cpu(&stream) || !self.is_fitting() {
+        if !is_f32 || !self.is_fitting() {
             return Ok(None);
+        }
+        if let Some(backend) = Backend::of(&stream) {
+            return gpu::update(self, backend).map(Some);
         }
         let op = UpdateOp {
             rule: self.rule,

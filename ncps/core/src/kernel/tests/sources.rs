@@ -8,7 +8,7 @@ use super::emulated::ROOMY;
 use crate::kernel::gpu::{Backend, Plan, Written};
 
 /// Functions of the languages that bodies may call, besides those that their own files define.
-const ALLOWED: [&str; 10] = [
+const ALLOWED: [&str; 12] = [
     "if",
     "for",
     "while",
@@ -19,6 +19,8 @@ const ALLOWED: [&str; 10] = [
     "UNROLL_BY",
     "SIMD_SUM",
     "SIMD_SUM_OVER",
+    "ADD_ROWS",
+    "PUT",
 ];
 /// What Metal's C++ does not have, or what is not the same everywhere.
 const FORBIDDEN: [&str; 18] = [
