@@ -143,3 +143,19 @@ is_arm64_program = (magic, processor, kind) == (0xFEEDFACF, 0x0100000C, 2)
 sys.exit(0 if is_arm64_program and b"@rpath/libmlx.dylib" in data else 1)
 EOF
 echo "macos-link: mlx-c and $count C++ files of ours link with libmlx.dylib $mlx_version for arm64 macOS ($stubs Rust functions stubbed)"
+
+# The GPU kernels' Metal text, as the tests generate it for a variety of layers, through clang's own checks.
+sources=$work/metal
+rm -rf "$sources"
+(cd "$root" && NCPS_KERNEL_SOURCES="$sources" cargo test --quiet -p ncps-core --lib kernel::tests::sources >/dev/null) ||
+    fail "the GPU kernels' sources could not be written"
+checked=0
+for file in "$sources"/*.metal; do
+    # A threadgroup variable inside a function is static to clang.
+    sed 's/^threadgroup float4 shared_words/static &/' "$file" > "$build/kernel.cpp"
+    "$zig_dir/ziglang/zig" clang -cc1 -triple x86_64-unknown-linux-gnu -std=c++17 -fsyntax-only -w -x c++ \
+        -include "$root/.ci/metal_shim.h" "$build/kernel.cpp" || fail "$file is not Metal"
+    checked=$((checked + 1))
+done
+[ "$checked" -gt 0 ] || fail "there was no Metal text to check"
+echo "macos-link: $checked Metal kernels pass clang"

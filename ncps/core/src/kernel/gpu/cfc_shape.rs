@@ -344,6 +344,7 @@ impl Setting<'_> {
                 ("SUMS_AT", as_size(sums_at)),
                 ("MEMORY_AT", as_size(memory_at)),
                 ("PRODUCTS", as_size(staged.len())),
+                ("USES", uses(tiles)),
                 ("PURE_AT", as_size(self.packed.decay)),
                 ("ARGUMENT_AT", as_size(self.argument_at())),
             ],
@@ -444,6 +445,7 @@ impl Setting<'_> {
                 ("INNER_AT", as_size(inner_at)),
                 ("DELTA_AT", as_size(delta_at)),
                 ("PRODUCTS", as_size(staged.len())),
+                ("USES", uses(tiles)),
                 ("PURE_AT", as_size(self.packed.decay)),
                 ("ARGUMENT_AT", as_size(self.argument_at())),
             ],
@@ -466,6 +468,11 @@ impl Setting<'_> {
             ],
         }
     }
+}
+
+/// The numbers of columns that occur, a bit for each.
+fn uses(tiles: &[Tile]) -> i32 {
+    tiles.iter().fold(0, |bits, tile| bits | 1 << tile.columns)
 }
 
 /// A table that always has the entries that unused branches name.

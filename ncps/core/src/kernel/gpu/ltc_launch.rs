@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mlx_rs::error::Exception;
 use mlx_rs::{Array, Stream, ops};
 
-use super::cfc_layout::Shape;
+use super::cfc_shape::Shape;
 use super::launch::{Backend, Launch};
 use super::ltc::MEMORY_ROWS;
 use super::ltc_given::Given;

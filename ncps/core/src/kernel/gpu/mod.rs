@@ -34,14 +34,17 @@ mod written;
 
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) use emulator::Order;
-pub(crate) use join::join;
 pub(crate) use launch::Backend;
 pub(crate) use plan::Plan;
-pub(crate) use update::update;
 #[cfg(test)]
 pub(crate) use written::Written;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use mlx_rs::Array;
+
+use crate::array::Mlx;
+use crate::kernel::op::UpdateCall;
 
 /// Whether layers may take these kernels.
 static IS_TRUSTED: AtomicBool = AtomicBool::new(true);
@@ -51,6 +54,25 @@ static IS_TRUSTED: AtomicBool = AtomicBool::new(true);
 /// For a program that has found its kernels wrong on a device, with [`crate::selftest`].
 pub fn trust_gpu_kernels(is_trusted: bool) {
     IS_TRUSTED.store(is_trusted, Ordering::Relaxed);
+}
+
+/// Whether they may.
+fn are_trusted() -> bool {
+    IS_TRUSTED.load(Ordering::Relaxed)
+}
+
+/// All elements of f32 arrays in one vector; none if the kernels are not trusted.
+pub(crate) fn join(arrays: &[Array], backend: Backend) -> Mlx<Option<Array>> {
+    are_trusted()
+        .then(|| join::join(arrays, backend))
+        .transpose()
+}
+
+/// The norm of the mean gradient, the new parameters and the new slots; none if the kernels are not trusted.
+pub(crate) fn update(call: &UpdateCall<'_>, backend: Backend) -> Mlx<Option<Vec<Array>>> {
+    are_trusted()
+        .then(|| update::update(call, backend))
+        .transpose()
 }
 
 /// How the steps' durations are given.

@@ -13,6 +13,8 @@ pub(crate) struct Written {
     pub(crate) body: String,
     /// The body's own text, without prologue and constants.
     pub(crate) own: String,
+    /// Groups, threads and floats of shared memory.
+    launch: [usize; 3],
     inputs: Vec<(Element, String)>,
     outputs: Vec<(Element, String)>,
 }
@@ -36,6 +38,7 @@ impl Written {
             name: source.name,
             header: source.header,
             body: source.body,
+            launch: [shape.groups, threads, shared],
             inputs: declaration.inputs.clone(),
             outputs: declaration.outputs.clone(),
         })
@@ -72,8 +75,9 @@ impl Written {
             }
             _ => ("cu", "extern \"C\" __global__ void"),
         };
+        let [groups, threads, shared] = self.launch;
         let text = format!(
-            "{}\n{kernel} {}(\n    {}) {{\n{}\n}}\n",
+            "// {groups} groups of {threads} threads, {shared} floats of shared memory\n{}\n{kernel} {}(\n    {}) {{\n{}\n}}\n",
             self.header,
             self.name,
             arguments.join(",\n    "),

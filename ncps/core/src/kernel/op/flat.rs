@@ -20,7 +20,8 @@ pub(crate) fn split(flat: &Array, shapes: &[Vec<i32>]) -> Result<Option<Vec<Arra
     apply(Split, &[flat], shapes, None, &stream).map(Some)
 }
 
-/// Joins arrays to one vector; none where the op does not serve: for arrays that are not f32.
+/// Joins arrays to one vector; none where the op does not serve: for arrays that are not f32, or on a GPU whose kernels
+/// are not trusted.
 pub(crate) fn join(arrays: &[Array]) -> Result<Option<Array>, Exception> {
     let stream = Stream::thread_local_or_default();
     let is_f32 = arrays.iter().all(|array| array.dtype() == Dtype::Float32);
@@ -32,7 +33,7 @@ pub(crate) fn join(arrays: &[Array]) -> Result<Option<Array>, Exception> {
         return Ok(None);
     }
     if let Some(backend) = Backend::of(&stream) {
-        return gpu::join(arrays, backend).map(Some);
+        return gpu::join(arrays, backend);
     }
     let inputs: Vec<&Array> = arrays.iter().collect();
     let joined = apply(Join, &inputs, &[vec![size]], None, &stream)?;

@@ -26,7 +26,7 @@ pub(crate) struct UpdateCall<'a> {
 
 impl UpdateCall<'_> {
     /// The norm of the mean gradient, the new parameters and the new slots; none where the op does not serve: for arrays
-    /// that are not f32, or of other sizes.
+    /// that are not f32 or of other sizes, and on a GPU whose kernels are not trusted.
     pub(crate) fn apply(&self) -> Result<Option<Vec<Array>>, Exception> {
         let stream = Stream::thread_local_or_default();
         let mut inputs = vec![self.parameters, self.gradients, self.weight];
@@ -39,7 +39,7 @@ impl UpdateCall<'_> {
             return Ok(None);
         }
         if let Some(backend) = Backend::of(&stream) {
-            return gpu::update(self, backend).map(Some);
+            return gpu::update(self, backend);
         }
         let op = UpdateOp {
             rule: self.rule,

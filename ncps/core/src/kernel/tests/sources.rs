@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::Case;
 use super::emulated::ROOMY;
-use crate::kernel::gpu::{Backend, Plan, Written};
+use crate::cell::{Activation, Mode};
+use crate::kernel::gpu::{Backend, Geometry, Plan, Spans, Written};
+use crate::kernel::spec::{CfcLayer, CfcSpec, SequenceSpec};
 
 /// Functions of the languages that bodies may call, besides those that their own files define.
 const ALLOWED: [&str; 12] = [
@@ -44,6 +46,13 @@ const FORBIDDEN: [&str; 18] = [
     "lambda",
 ];
 
+/// Units, backbone, features, batch and time of layers as people train them.
+const USUAL: [(usize, usize, usize, usize, usize); 3] = [
+    (64, 128, 8, 64, 32),
+    (128, 128, 8, 256, 64),
+    (256, 256, 32, 1024, 128),
+];
+
 /// The sources of a variety of layers.
 fn sources(backend: Backend) -> Vec<Written> {
     let mut all = Vec::new();
@@ -53,6 +62,36 @@ fn sources(backend: Backend) -> Vec<Written> {
         if let Ok(plan) = Plan::new(&spec, case.geometry(true, ROOMY), backend) {
             all.extend(plan.sources(backend).unwrap());
         }
+    }
+    for (units, backbone, inputs, batch, time) in USUAL {
+        let layer = CfcLayer {
+            inputs,
+            units,
+            mask: None,
+        };
+        let spec = SequenceSpec::cfc(
+            CfcSpec {
+                layers: vec![layer],
+                mode: Mode::Default,
+                activation: Activation::LecunTanh,
+                backbone_units: backbone,
+                backbone_layers: 1,
+                dropped: Vec::new(),
+            },
+            false,
+        );
+        let geometry = Geometry {
+            batch,
+            time,
+            spans: Spans::Constant(1.0),
+            has_mask: false,
+            dropout: 0,
+            is_last_only: false,
+            is_training: true,
+            record_limit: ROOMY,
+        };
+        let plan = Plan::new(&Arc::new(spec), geometry, backend).unwrap();
+        all.extend(plan.sources(backend).unwrap());
     }
     all
 }
