@@ -70,7 +70,7 @@ impl LtcPlan {
     #[cfg(test)]
     pub(super) fn shapes(
         &self,
-    ) -> Mlx<Vec<(&'static super::source::Body, super::cfc_layout::Shape)>> {
+    ) -> Mlx<Vec<(&'static super::source::Body, super::cfc_shape::Shape)>> {
         self.launch.shapes()
     }
 
