@@ -56,11 +56,11 @@ mod tests {
 
     #[test]
     fn sizes_beyond_the_weights_are_found() {
-        let plain = json!({"kind": "cfc", "units": 100, "seed": 1 << 40});
+        let plain = json!({"kind": "cfc", "units": 100, "seed": 1_u64 << 40});
         assert_eq!(first_above(&plain, 100), None);
         assert_eq!(first_above(&plain, 99), Some(("model.units".into(), 100)));
         let wired = json!({"kind": "stacked", "layers": [
-            {"kind": "ltc", "unfolds": 6, "units": {"kind": "auto_ncp", "units": 64, "wiring_seed": 1 << 40}}
+            {"kind": "ltc", "unfolds": 6, "units": {"kind": "auto_ncp", "units": 64, "wiring_seed": 1_u64 << 40}}
         ]});
         assert_eq!(first_above(&wired, 256), None);
         let (key, number) = first_above(&wired, 255).unwrap();
