@@ -34,6 +34,13 @@ pub(super) struct Found<'a> {
     pub(super) window: Duration,
 }
 
+/// Whether an operation of the train step's graph runs a layer, or a network, over all time steps.
+fn is_of_a_fused_layer(operation: &str) -> bool {
+    ["NcpsSequence", "NcpsChain", "CustomKernel"]
+        .iter()
+        .any(|name| operation.contains(name))
+}
+
 /// Derived numbers that several readings share.
 struct Derived {
     /// Median seconds of a train step.
@@ -69,9 +76,7 @@ impl Found<'_> {
                 .chain(nominal)
                 .map(|(name, reading)| (name.to_owned(), reading)),
         );
-        let is_fused = operations
-            .keys()
-            .any(|name| name.starts_with("NcpsSequence") || name.contains("CustomKernel"));
+        let is_fused = operations.keys().any(|name| is_of_a_fused_layer(name));
         Ok(ProfileReport {
             schema: profile::SCHEMA.to_owned(),
             title: self.subject.session().config().name().to_owned(),
