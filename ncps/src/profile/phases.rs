@@ -26,7 +26,8 @@ pub(super) struct Parts {
     /// Building the graph; the four stages are those of a step that is not compiled.
     pub(super) build: f64,
     pub(super) forward: f64,
-    pub(super) backward: f64,
+    /// `None` where one operation, timed as `forward`, goes both ways.
+    pub(super) backward: Option<f64>,
     pub(super) update: f64,
     /// Validation's share of one step; `None` without validation data.
     pub(super) evaluation: Option<f64>,
@@ -40,6 +41,7 @@ impl Parts {
         subject.activate();
         let begin = Instant::now();
         let mut samples: [Vec<f64>; 6] = Default::default();
+        let mut is_one_pass = false;
         let steps = subject.source.steps();
         let mut step = 0;
         while step < 5 || begin.elapsed() < budget.mul_f64(0.6) {
@@ -51,13 +53,14 @@ impl Parts {
             let batch = subject.source.upload();
             let uploaded = Instant::now();
             let stages = subject.trainer.staged_batch(&batch)?;
+            is_one_pass = stages.backward.is_none();
             if step > 0 {
                 let parts = [
                     filled - clock,
                     uploaded - filled,
                     stages.build,
                     stages.forward,
-                    stages.backward,
+                    stages.backward.unwrap_or_default(),
                     stages.update,
                 ];
                 for (list, part) in samples.iter_mut().zip(parts) {
@@ -73,7 +76,7 @@ impl Parts {
             upload,
             build,
             forward,
-            backward,
+            backward: (!is_one_pass).then_some(backward),
             update,
             evaluation: evaluation(subject, budget.mul_f64(0.3))?,
             logging: logging(subject)?,
@@ -92,7 +95,7 @@ impl Parts {
 
     /// Share of a step, taken apart, in which the host builds its graph.
     pub(super) fn host_share(&self) -> f64 {
-        self.build / (self.build + self.forward + self.backward + self.update)
+        self.build / (self.build + self.forward + self.backward.unwrap_or(0.0) + self.update)
     }
 
     /// The rows of the tree.
@@ -129,7 +132,7 @@ impl Parts {
             "mean over all steps, logged or not",
         )
         .with_scope(Scope::Process);
-        vec![
+        let mut rows = vec![
             row("iteration", 0, sum),
             row("data", 1, time(self.data, "median of filling a batch")),
             row(
@@ -139,12 +142,18 @@ impl Parts {
             ),
             row("train step", 1, time(step, "median of whole steps")),
             stage("graph (host)", self.build),
-            stage("forward", self.forward),
-            stage("backward", self.backward),
-            stage("optimiser", self.update),
-            row("evaluation", 1, evaluation),
-            row("logging", 1, logging),
-        ]
+        ];
+        match self.backward {
+            Some(backward) => {
+                rows.push(stage("forward", self.forward));
+                rows.push(stage("backward", backward));
+            }
+            None => rows.push(stage("forward and backward", self.forward)),
+        }
+        rows.push(stage("optimiser", self.update));
+        rows.push(row("evaluation", 1, evaluation));
+        rows.push(row("logging", 1, logging));
+        rows
     }
 }
 

@@ -14,15 +14,15 @@ use super::trainer::Trainer;
 use crate::kernel::graph;
 use crate::{Error, Result};
 
-/// Wall time of the parts of one train step that goes the general way, not compiled.
+/// Wall time of the parts of one train step, not compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepStages {
     /// Building the graph of the whole step: nothing is computed yet.
     pub build: Duration,
-    /// Predictions and loss, with what the backward pass needs to keep.
+    /// Predictions and loss, with what the backward pass needs to keep; the gradients too where `backward` is none.
     pub forward: Duration,
-    /// Gradients of all parameters.
-    pub backward: Duration,
+    /// Gradients of all parameters; none where one operation gives them together with the loss.
+    pub backward: Option<Duration>,
     /// Clipping, optimiser and new parameters.
     pub update: Duration,
 }
@@ -31,8 +31,7 @@ impl<M: Model + 'static> Trainer<M> {
     /// Makes one step on a batch as [`Trainer::train_batch`] does, but evaluates loss, gradients and update one after the
     /// other and times each. Gradients are not accumulated over batches: every call updates.
     ///
-    /// A model that is a [`Model::chain`] goes forward and backward in one operation on the CPU, which cannot be taken apart;
-    /// here it goes the general way, so the parts add up to somewhat more than its step.
+    /// A model that is a [`Model::chain`] goes forward and backward in one operation on the CPU, which cannot be taken apart.
     ///
     /// # Errors
     /// Those of [`Trainer::train_batch`], [`Error::Diverged`] apart.
@@ -42,7 +41,7 @@ impl<M: Model + 'static> Trainer<M> {
         let begin = Instant::now();
         let state = self.staged_state();
         let parameters = &self.arrays.parameters;
-        let found = shared.traced_gradients(
+        let found = shared.gradients(
             parameters,
             &shared.frozen,
             &self.key(self.progress.step),
@@ -63,7 +62,7 @@ impl<M: Model + 'static> Trainer<M> {
         Ok(StepStages {
             build: built - begin,
             forward: forward - built,
-            backward: backward - forward,
+            backward: (!found.is_one_operation).then(|| backward - forward),
             update: done - backward,
         })
     }
@@ -124,7 +123,8 @@ mod tests {
             let batch = source.batch(0, step).unwrap();
             whole.train_batch(&batch).unwrap();
             let stages = staged.staged_batch(&batch).unwrap();
-            for part in [stages.build, stages.forward, stages.backward, stages.update] {
+            let backward = stages.backward.unwrap();
+            for part in [stages.build, stages.forward, backward, stages.update] {
                 assert!(!part.is_zero(), "{stages:?}");
             }
         }

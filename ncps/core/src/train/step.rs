@@ -157,6 +157,8 @@ pub(super) struct Gradients {
     pub(super) loss: Array,
     pub(super) weight: Array,
     pub(super) flat: Array,
+    /// Whether a single operation of the graph gives them all.
+    pub(super) is_one_operation: bool,
 }
 
 impl<M: Model> Shared<M> {
@@ -264,7 +266,12 @@ impl<M: Model> Shared<M> {
             && let Some([loss, weight, flat]) = chained.gradients(parameters, key, batch)?
         {
             self.outputs.set(Some(chained.outputs()));
-            return Ok(Gradients { loss, weight, flat });
+            return Ok(Gradients {
+                loss,
+                weight,
+                flat,
+                is_one_operation: true,
+            });
         }
         self.traced_gradients(parameters, frozen, key, batch)
     }
@@ -293,6 +300,7 @@ impl<M: Model> Shared<M> {
             loss: lift(next())?,
             weight: lift(next())?,
             flat: lift(Layout::join(&gradients))?,
+            is_one_operation: false,
         })
     }
 
