@@ -57,6 +57,18 @@ pub enum Quality {
     },
 }
 
+impl Quality {
+    /// The source, with the method or formula where the value was not simply measured.
+    pub(crate) fn origin(&self, source: &str) -> String {
+        match self {
+            Self::Measured => source.to_owned(),
+            Self::Estimated { method: how } | Self::Derived { formula: how } => {
+                format!("{source}: {how}")
+            }
+        }
+    }
+}
+
 /// What a value speaks about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

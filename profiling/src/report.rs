@@ -2,7 +2,7 @@
 
 use crate::Reading;
 use crate::plot::render::escaped;
-use crate::reading::{Quality, Scope};
+use crate::reading::Scope;
 
 /// What a run did, ready to be shown.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -196,12 +196,7 @@ pub(crate) fn readings_html(title: &str, readings: &[(String, Reading)]) -> Stri
             Scope::Process => "this process",
             Scope::Machine => "whole machine",
         };
-        let source = match quality {
-            Quality::Measured => source.clone(),
-            Quality::Estimated { method: how } | Quality::Derived { formula: how } => {
-                format!("{source}: {how}")
-            }
-        };
+        let source = quality.origin(source);
         Some(format!(
             "<tr><th scope=\"row\">{}</th><td class=\"n\">{}</td><td>{window}</td><td>{scope}</td>\
              <td>{}</td></tr>\n",

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, assembly, integrate, time_plan};
+use super::{Counts, assembly, integrate, time_plan, trajectory};
 use crate::assemble::Assembly;
 use crate::config::{TaskConfig, config};
 use crate::error::Result;
@@ -107,27 +107,19 @@ impl DampedPendulum {
 
     fn sequence(&self, index: u64) -> RawSeries {
         let mut random = Random::new(self.seed, index);
-        let mut state = [random.between(-2.5, 2.5), random.between(-2.0, 2.0)];
-        let mut time = 0.0;
-        let mut times = Vec::with_capacity(self.steps);
-        let mut values = Vec::with_capacity(2 * self.steps);
-        for _ in 0..self.steps {
-            times.push(time);
-            values.extend(state.map(|value| (value + self.noise * random.normal()) as f32));
-            let share = SHORTEST_WAIT + (1.0 - SHORTEST_WAIT) * random.exponential();
-            let wait = self.interval * if self.irregular { share } else { 1.0 };
-            state = integrate(state, wait, LONGEST_STEP, |state| self.slope(state));
-            time += wait;
-        }
-        RawSeries {
-            name: format!("pendulum-{index}"),
-            file: 0,
-            part: None,
-            rows: self.steps,
-            times: Some(times),
-            targets: values.clone(),
-            features: values,
-        }
+        let start = [random.between(-2.5, 2.5), random.between(-2.0, 2.0)];
+        trajectory(
+            format!("pendulum-{index}"),
+            self.steps,
+            start,
+            &mut random,
+            |state, random| state.map(|value| value + self.noise * random.normal()),
+            |random| {
+                let share = SHORTEST_WAIT + (1.0 - SHORTEST_WAIT) * random.exponential();
+                self.interval * if self.irregular { share } else { 1.0 }
+            },
+            |state, wait| integrate(state, wait, LONGEST_STEP, |state| self.slope(state)),
+        )
     }
 
     fn slope(&self, [angle, velocity]: [f64; 2]) -> [f64; 2] {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, assembly, check, integrate, time_plan};
+use super::{Counts, assembly, check, exponential_wait, integrate, time_plan, trajectory};
 use crate::assemble::Assembly;
 use crate::config::TaskConfig;
 use crate::error::Result;
@@ -98,38 +98,25 @@ impl DoublePendulum {
     fn sequence(&self, index: u64) -> RawSeries {
         let mut random = Random::new(self.seed, index);
         let mut angle = || random.between(-self.amplitude, self.amplitude);
-        let mut state = [angle(), 0.0, angle(), 0.0];
-        let mut time = 0.0;
-        let (mut times, mut values) = (Vec::new(), Vec::new());
-        for _ in 0..self.steps {
-            times.push(time);
-            let [one, velocity_1, two, velocity_2] = state;
-            let seen = [
-                one.sin(),
-                one.cos(),
-                velocity_1,
-                two.sin(),
-                two.cos(),
-                velocity_2,
-            ];
-            values.extend(seen.map(|value| value as f32));
-            let wait = self.interval
-                * if self.irregular {
-                    random.exponential()
-                } else {
-                    1.0
-                };
-            state = integrate(state, wait, LONGEST_STEP, slope);
-            time += wait;
-        }
-        RawSeries {
-            name: format!("double-pendulum-{index}"),
-            rows: self.steps,
-            times: Some(times),
-            targets: values.clone(),
-            features: values,
-            ..RawSeries::default()
-        }
+        let start = [angle(), 0.0, angle(), 0.0];
+        trajectory(
+            format!("double-pendulum-{index}"),
+            self.steps,
+            start,
+            &mut random,
+            |[one, velocity_1, two, velocity_2], _| {
+                [
+                    one.sin(),
+                    one.cos(),
+                    velocity_1,
+                    two.sin(),
+                    two.cos(),
+                    velocity_2,
+                ]
+            },
+            |random| exponential_wait(self.interval, self.irregular, random),
+            |state, wait| integrate(state, wait, LONGEST_STEP, slope),
+        )
     }
 }
 

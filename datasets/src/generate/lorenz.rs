@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, assembly, integrate, time_plan};
+use super::{Counts, assembly, exponential_wait, integrate, time_plan, trajectory};
 use crate::assemble::Assembly;
 use crate::config::{TaskConfig, config};
 use crate::error::Result;
@@ -100,31 +100,15 @@ impl Lorenz {
             random.between(-10.0, 10.0),
             random.between(10.0, 40.0),
         ];
-        let mut state = integrate(start, TRANSIENT, LONGEST_STEP, slope);
-        let mut time = 0.0;
-        let mut times = Vec::with_capacity(self.steps);
-        let mut values = Vec::with_capacity(3 * self.steps);
-        for _ in 0..self.steps {
-            times.push(time);
-            values.extend(state.map(|value| value as f32));
-            let wait = self.interval
-                * if self.irregular {
-                    random.exponential()
-                } else {
-                    1.0
-                };
-            state = integrate(state, wait, LONGEST_STEP, slope);
-            time += wait;
-        }
-        RawSeries {
-            name: format!("lorenz-{index}"),
-            file: 0,
-            part: None,
-            rows: self.steps,
-            times: Some(times),
-            targets: values.clone(),
-            features: values,
-        }
+        trajectory(
+            format!("lorenz-{index}"),
+            self.steps,
+            integrate(start, TRANSIENT, LONGEST_STEP, slope),
+            &mut random,
+            |state, _| state,
+            |random| exponential_wait(self.interval, self.irregular, random),
+            |state, wait| integrate(state, wait, LONGEST_STEP, slope),
+        )
     }
 }
 

@@ -32,6 +32,7 @@ use crate::config::{TaskConfig, config};
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::normalise::NormaliseConfig;
+use crate::random::Random;
 use crate::series::RawSeries;
 use crate::split::Parts;
 use crate::time::TimeUnit;
@@ -210,6 +211,46 @@ fn integrate<const N: usize>(
         state = runge_kutta(state, time / steps, slope);
     }
     state
+}
+
+/// A time between observations: `mean`, or exponentially distributed around it.
+fn exponential_wait(mean: f64, is_irregular: bool, random: &mut Random) -> f64 {
+    mean * if is_irregular {
+        random.exponential()
+    } else {
+        1.0
+    }
+}
+
+/// A system over time: in each of `steps` rows what `observe` sees of the state, which `advance` then moves by what `wait`
+/// draws. The features are their own targets.
+fn trajectory<const N: usize, const M: usize>(
+    name: String,
+    steps: usize,
+    mut state: [f64; N],
+    random: &mut Random,
+    observe: impl Fn([f64; N], &mut Random) -> [f64; M],
+    wait: impl Fn(&mut Random) -> f64,
+    advance: impl Fn([f64; N], f64) -> [f64; N],
+) -> RawSeries {
+    let mut time = 0.0;
+    let mut times = Vec::with_capacity(steps);
+    let mut values = Vec::with_capacity(M * steps);
+    for _ in 0..steps {
+        times.push(time);
+        values.extend(observe(state, random).map(|value| value as f32));
+        let wait = wait(random);
+        state = advance(state, wait);
+        time += wait;
+    }
+    RawSeries {
+        name,
+        rows: steps,
+        times: Some(times),
+        targets: values.clone(),
+        features: values,
+        ..RawSeries::default()
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, assembly, check, integrate, time_plan};
+use super::{Counts, assembly, check, exponential_wait, integrate, time_plan, trajectory};
 use crate::assemble::Assembly;
 use crate::config::TaskConfig;
 use crate::error::Result;
@@ -88,29 +88,16 @@ impl VanDerPol {
 
     fn sequence(&self, index: u64) -> RawSeries {
         let mut random = Random::new(self.seed, index);
-        let mut state = [random.between(-3.0, 3.0), random.between(-3.0, 3.0)];
-        let mut time = 0.0;
-        let (mut times, mut values) = (Vec::new(), Vec::new());
-        for _ in 0..self.steps {
-            times.push(time);
-            values.extend(state.map(|value| (value + self.noise * random.normal()) as f32));
-            let wait = self.interval
-                * if self.irregular {
-                    random.exponential()
-                } else {
-                    1.0
-                };
-            state = integrate(state, wait, LONGEST_STEP, |state| self.slope(state));
-            time += wait;
-        }
-        RawSeries {
-            name: format!("van-der-pol-{index}"),
-            rows: self.steps,
-            times: Some(times),
-            targets: values.clone(),
-            features: values,
-            ..RawSeries::default()
-        }
+        let start = [random.between(-3.0, 3.0), random.between(-3.0, 3.0)];
+        trajectory(
+            format!("van-der-pol-{index}"),
+            self.steps,
+            start,
+            &mut random,
+            |state, random| state.map(|value| value + self.noise * random.normal()),
+            |random| exponential_wait(self.interval, self.irregular, random),
+            |state, wait| integrate(state, wait, LONGEST_STEP, |state| self.slope(state)),
+        )
     }
 
     fn slope(&self, [x, velocity]: [f64; 2]) -> [f64; 2] {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{ProfileReport, catalogue, text::duration};
 use crate::Reading;
-use crate::reading::{Quality, Scope};
+use crate::reading::Scope;
 
 impl ProfileReport {
     /// The report as Markdown: the same numbers as [`ProfileReport::to_text`], with window and source of each.
@@ -117,12 +117,7 @@ fn row(name: &str, reading: &Reading) -> Option<String> {
         Scope::Process => "process",
         Scope::Machine => "machine",
     };
-    let source = match quality {
-        Quality::Measured => source.clone(),
-        Quality::Estimated { method: how } | Quality::Derived { formula: how } => {
-            format!("{source}: {how}")
-        }
-    };
+    let source = quality.origin(source);
     Some(format!(
         "| {} | {} | {window} | {scope} | {} |\n",
         plain(catalogue::label(name)),

@@ -7,9 +7,7 @@ use mlx_rs::transforms::vjp;
 use mlx_rs::{Array, Stream};
 use serde_json::Value;
 
-use super::golden::{
-    GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, build, difference, folder, project, read,
-};
+use super::golden::{assert_matches, build, folder, project, read};
 use super::{Case, Derivatives, Keep, Values};
 use crate::kernel::gpu::{Backend, Geometry, Order, Plan, Spans};
 use crate::kernel::simd;
@@ -150,32 +148,9 @@ fn golden_cases_match_the_reference() {
         let (values, gradients) = case
             .emulate(Order::Ascending, (true, ROOMY), loss)
             .unwrap_or_else(|error| panic!("{file}: {error}"));
-        let y = project(&values.y, &tensors).0;
-        let outputs = [
-            (&y, "output.y"),
-            (&values.hidden, "output.hx"),
-            (&values.memory, "output.cx"),
-        ];
-        for (actual, name) in outputs {
-            let d = difference(actual, name, &tensors);
-            assert!(d < OUTPUT_TOLERANCE, "{file} {name}: {d:e}");
-            worst_output = worst_output.max(d);
-        }
-        let inputs = [
-            (&gradients.x, "x"),
-            (&gradients.hidden, "hx"),
-            (&gradients.memory, "cx"),
-            (&gradients.timespans, "timespans"),
-        ];
-        let named = gradients
-            .parameters
-            .iter()
-            .zip(names.iter().map(String::as_str));
-        for (actual, name) in named.chain(inputs) {
-            let d = difference(actual, &format!("grad.{name}"), &tensors);
-            assert!(d < GRADIENT_TOLERANCE, "{file} grad.{name}: {d:e}");
-            worst_gradient = worst_gradient.max(d);
-        }
+        let worst = assert_matches(&values, &gradients, &names, &tensors, file);
+        worst_output = worst_output.max(worst.0);
+        worst_gradient = worst_gradient.max(worst.1);
     }
     assert!(count > 30, "{count}");
     assert!(

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use super::{Case, Keep, Values, levels};
+use super::{Case, Derivatives, Keep, Values, levels};
 use crate::cell::{Activation, Mapping, Mode, ParamConstraints};
 use crate::kernel::spec::{CfcLayer, CfcSpec, LtcSpec, SequenceSpec};
 
-pub(super) const OUTPUT_TOLERANCE: f32 = 1e-5;
-pub(super) const GRADIENT_TOLERANCE: f32 = 1e-6;
+const OUTPUT_TOLERANCE: f32 = 1e-5;
+const GRADIENT_TOLERANCE: f32 = 1e-6;
 
 pub(super) type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
 
@@ -229,7 +229,7 @@ pub(super) fn project(out: &[f32], tensors: &Tensors) -> (Vec<f32>, Vec<f32>) {
     (y, gradient)
 }
 
-pub(super) fn difference(actual: &[f32], name: &str, tensors: &Tensors) -> f32 {
+fn difference(actual: &[f32], name: &str, tensors: &Tensors) -> f32 {
     let Some((_, expected)) = tensors.get(name) else {
         return 0.0;
     };
@@ -242,6 +242,44 @@ pub(super) fn difference(actual: &[f32], name: &str, tensors: &Tensors) -> f32 {
             worst.max(d)
         }
     })
+}
+
+/// Holds outputs and gradients to a recording; gives the largest differences of both.
+pub(super) fn assert_matches(
+    values: &Values,
+    gradients: &Derivatives,
+    names: &[String],
+    tensors: &Tensors,
+    what: &str,
+) -> (f32, f32) {
+    let y = project(&values.y, tensors).0;
+    let outputs = [
+        (&y, "output.y"),
+        (&values.hidden, "output.hx"),
+        (&values.memory, "output.cx"),
+    ];
+    let (mut worst_output, mut worst_gradient) = (0f32, 0f32);
+    for (actual, name) in outputs {
+        let d = difference(actual, name, tensors);
+        assert!(d < OUTPUT_TOLERANCE, "{what} {name}: {d:e}");
+        worst_output = worst_output.max(d);
+    }
+    let inputs = [
+        (&gradients.x, "x"),
+        (&gradients.hidden, "hx"),
+        (&gradients.memory, "cx"),
+        (&gradients.timespans, "timespans"),
+    ];
+    let named = gradients
+        .parameters
+        .iter()
+        .zip(names.iter().map(String::as_str));
+    for (actual, name) in named.chain(inputs) {
+        let d = difference(actual, &format!("grad.{name}"), tensors);
+        assert!(d < GRADIENT_TOLERANCE, "{what} grad.{name}: {d:e}");
+        worst_gradient = worst_gradient.max(d);
+    }
+    (worst_output, worst_gradient)
 }
 
 #[test]
@@ -263,40 +301,10 @@ fn all_cases_match_the_reference() {
                     ..Values::default()
                 };
                 let (values, gradients) = case.run(level, keep, loss);
-                let y = project(&values.y, &tensors).0;
-                let outputs = [
-                    (&y, "output.y"),
-                    (&values.hidden, "output.hx"),
-                    (&values.memory, "output.cx"),
-                ];
-                for (actual, name) in outputs {
-                    let d = difference(actual, name, &tensors);
-                    assert!(
-                        d < OUTPUT_TOLERANCE,
-                        "{file} {} {keep:?} {name}: {d:e}",
-                        level.name()
-                    );
-                    worst_output = worst_output.max(d);
-                }
-                let inputs = [
-                    (&gradients.x, "x"),
-                    (&gradients.hidden, "hx"),
-                    (&gradients.memory, "cx"),
-                    (&gradients.timespans, "timespans"),
-                ];
-                let named = gradients
-                    .parameters
-                    .iter()
-                    .zip(names.iter().map(String::as_str));
-                for (actual, name) in named.chain(inputs) {
-                    let d = difference(actual, &format!("grad.{name}"), &tensors);
-                    assert!(
-                        d < GRADIENT_TOLERANCE,
-                        "{file} {} {keep:?} grad.{name}: {d:e}",
-                        level.name()
-                    );
-                    worst_gradient = worst_gradient.max(d);
-                }
+                let what = format!("{file} {} {keep:?}", level.name());
+                let worst = assert_matches(&values, &gradients, &names, &tensors, &what);
+                worst_output = worst_output.max(worst.0);
+                worst_gradient = worst_gradient.max(worst.1);
             }
         }
     }
