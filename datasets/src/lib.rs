@@ -51,7 +51,7 @@ pub use archive::unpack;
 pub use augment::AugmentConfig;
 pub use baseline::Baseline;
 pub use batch::{Batches, HostBatch};
-pub use benchmark::{BenchmarkConfig, BenchmarkInfo, BenchmarkName, Download, benchmarks};
+pub use benchmark::{BenchmarkConfig, BenchmarkInfo, BenchmarkName, Download, Fact, benchmarks};
 pub use config::{DataConfig, IdxConfig, NpyConfig, NpzConfig, TableConfig, TaskConfig};
 pub use dataset::{DataSchema, Dataset, Task};
 pub use describe::{

@@ -43,27 +43,61 @@ fn a_missing_file_names_its_place_and_the_command() {
 }
 
 #[test]
+fn files_are_found_in_a_folder_of_the_archive_too() {
+    let folder = Folder::new();
+    let walker = benchmarks()
+        .iter()
+        .find(|info| info.name == "walker")
+        .unwrap();
+    assert_eq!(walker.lacking(folder.path()), ["rollout_000.npy"]);
+    folder.write("walker/rollout_000.npy", "");
+    assert!(walker.lacking(folder.path()).is_empty());
+    assert_eq!(
+        walker.lacking(&folder.path().join("nowhere")),
+        ["rollout_000.npy"]
+    );
+}
+
+/// A processed file: 32 columns of velocities and accelerations, and the phase as a letter.
+fn gesture(rows: usize, first: usize, phase: impl Fn(usize) -> &'static str) -> String {
+    let names: Vec<String> = (first..first + 32)
+        .map(|column| column.to_string())
+        .collect();
+    let mut text = names.join(",") + ",Phase\n";
+    for row in 0..rows {
+        for column in 0..32 {
+            let _ = write!(text, "{}.00{}E-3,", row % 7, column);
+        }
+        text += phase(row);
+        text += "\n";
+    }
+    text
+}
+
+#[test]
 fn gestures_are_interleaved_windows_of_seven_files() {
     let folder = Folder::new();
-    for name in ["a1", "a2", "a3", "b1", "b3", "c1", "c3"] {
-        let mut text = String::from("1,2,Phase\n");
-        for row in 0..100 {
-            let _ = writeln!(
-                text,
-                "{row},{}.5,{}",
-                row % 7,
-                ["D", "P", "S", "H", "R"][row / 20]
-            );
-        }
+    for (place, name) in ["a1", "a2", "a3", "b1", "b3", "c1", "c3"]
+        .iter()
+        .enumerate()
+    {
+        // Columns count by their place, whatever the header calls them.
+        let text = gesture(100, 1 + place, |row| ["D", "P", "S", "H", "R"][row / 20]);
         folder.write(&format!("data/gesture/{name}_va3.csv"), text);
     }
     let dataset = load(&folder, "gesture").unwrap();
     // Three whole windows a file with two between them make 35; a tenth validates, 15 % test.
     assert_eq!((sizes(&dataset), classes(&dataset)), ([27, 3, 5], 5));
-    assert_eq!((dataset.inputs(), dataset.train.time()), (2, 32));
-    folder.write("data/gesture/a1_va3.csv", "1,2,Phase\n1,2,X\n");
+    assert_eq!((dataset.inputs(), dataset.train.time()), (32, 32));
+    folder.write("data/gesture/a1_va3.csv", gesture(2, 1, |_| "X"));
     let error = load(&folder, "gesture").unwrap_err();
     assert!(error.to_string().contains("`X` is none of D"), "{error}");
+    folder.write(
+        "data/gesture/a1_va3.csv",
+        "lhx,lhy,timestamp,Phase\n1,2,3,Rest\n",
+    );
+    let error = load(&folder, "gesture").unwrap_err();
+    assert!(error.to_string().contains("_va3.csv"), "{error}");
 }
 
 #[test]
@@ -72,11 +106,11 @@ fn activities_have_561_features() {
     for part in ["train", "test"] {
         let row = |row: usize| {
             (0..561)
-                .map(|column| format!(" {}e-002", row + column))
+                .map(|column| format!("  {}.0000000e-002", row + column))
                 .collect::<String>()
         };
         let text: String = (0..40).map(|index| row(index) + "\n").collect();
-        let labels: String = (0..40).map(|row| format!("{}\n", 1 + row % 6)).collect();
+        let labels: String = (0..40).map(|row| format!("{}\r\n", 1 + row % 6)).collect();
         folder.write(
             &format!("data/har/UCI HAR Dataset/{part}/X_{part}.txt"),
             text,
@@ -160,17 +194,19 @@ fn power_repeats_missing_readings() {
         "Date;Time;Global_active_power;Global_reactive_power;Voltage;Global_intensity;Sub_metering_1;Sub_metering_2;Sub_metering_3\n",
     );
     for row in 0..1000 {
-        let power = if row == 7 {
-            "?".to_owned()
+        let time = format!("16/12/2006;{:02}:{:02}:00", 17 + row / 60 % 7, row % 60);
+        let _ = if row == 7 {
+            // What a minute without readings looks like: the last field is empty.
+            writeln!(text, "{time};?;?;?;?;?;?;")
         } else {
-            (row % 50).to_string()
+            writeln!(
+                text,
+                "{time};{}.216;0.418;{}.840;18.400;0.000;1.000;{}.000",
+                row % 50,
+                230 + row % 9,
+                row % 17
+            )
         };
-        let _ = writeln!(
-            text,
-            "16/12/2006;17:24:00;{power};0.4;{}.8;18.4;0;1;{}",
-            230 + row % 9,
-            row % 17
-        );
     }
     folder.write("data/power/household_power_consumption.txt", text);
     let dataset = load(&folder, "power").unwrap();
@@ -226,7 +262,13 @@ fn ozone_takes_gaps_for_zero() {
                 }
             })
             .collect();
-        format!("1/{row}/1998,{},{}.\n", readings.join(","), row % 9 / 8)
+        format!(
+            "{}/{}/1998,{},{}.\n",
+            1 + row / 28,
+            1 + row % 28,
+            readings.join(","),
+            row % 9 / 8
+        )
     };
     folder.write(
         "data/ozone/eighthr.data",
@@ -260,7 +302,7 @@ fn persons_are_timed_in_tenths_of_a_second() {
             let what = ["walking", "lying down", "falling", "sitting"][row as usize / 50];
             let _ = writeln!(
                 text,
-                "{person},{tag},{tick},27.05.2009 14:03:25:127,4.06,1.89,{}.5,{what}",
+                "{person},{tag},{tick},27.05.2009 14:03:25:127,4.062931060791016,1.8924342393875122,{}.5074254274368286,{what}",
                 row % 3
             );
         }
@@ -287,7 +329,9 @@ fn patients_have_masks_and_hours() {
         String::from("RecordID,SAPS-I,SOFA,Length_of_stay,Survival,In-hospital_death\n");
     for patient in 0..20 {
         let record = format!(
-            "Time,Parameter,Value\n00:00,RecordID,{patient}\n00:00,Age,54\n00:00,Height,-1\n00:00,Weight,{}\n00:37,HR,77\n00:37,HR,79\n01:07,Temp,{}.1\n",
+            "Time,Parameter,Value\n00:00,RecordID,{}\n00:00,Age,54\n00:00,Gender,0\n00:00,Height,-1\n00:00,ICUType,4\n00:00,Weight,{}\n\
+             01:07,Temp,{}.1\n00:37,HR,77\n00:37,HR,79\n01:07,,\n",
+            132_539 + patient,
             60 + patient,
             35 + patient % 4
         );
@@ -436,7 +480,8 @@ fn lidar_recordings_are_mirrored() {
 #[test]
 fn atari_frames_are_averaged_in_squares() {
     let folder = Folder::new();
-    for (name, count) in [("train", 20), ("test", 2)] {
+    // As published: sequences to train on and sequences to measure on, which are called `val`.
+    for (name, count) in [("train", 20), ("val", 2)] {
         for file in 0..count {
             let frames: Vec<f64> = (0..40 * 8 * 8)
                 .map(|at| if at % 8 < 4 { 255.0 } else { 0.0 })

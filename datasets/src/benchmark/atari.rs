@@ -17,8 +17,9 @@ use crate::table::stem;
 const SQUARE: usize = 4;
 const STEPS: usize = 32;
 
-/// Reads the sequences `train_*.npz`, `val_*.npz` (where there are some) and `test_*.npz` with frames `obs` `[T, height, width, frames]`
-/// and `actions` `[T]`; each square of 4 x 4 pixels becomes its mean, 0 to 1. Without validation files every tenth training file validates.
+/// Reads the sequences `train_*.npz` and `val_*.npz` with frames `obs` `[T, height, width, frames]` (published: 32 steps of 84 x 84 x 4)
+/// and `actions` `[T]`; each square of 4 x 4 pixels becomes its mean, 0 to 1. The published code measures on the `val` files, so these
+/// test, and every tenth training file validates; where there are `test_*.npz` files too, these test and the `val` files validate.
 pub(super) fn load(folder: &Path) -> Result<Assembly> {
     let mut parts = Parts::default();
     let mut all: Vec<RawSeries> = Vec::new();
@@ -78,6 +79,9 @@ pub(super) fn load(folder: &Path) -> Result<Assembly> {
             Some("val" | "valid" | "validation") => parts.validation.push(one),
             _ => parts.train.push(one),
         }
+    }
+    if parts.test.is_empty() {
+        parts.test = std::mem::take(&mut parts.validation);
     }
     if parts.validation.is_empty() {
         let all = std::mem::take(&mut parts.train);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{cut, file};
+use crate::arrays::numbered;
 use crate::assemble::Assembly;
 use crate::config::TaskConfig;
 use crate::error::{Error, Result};
@@ -23,25 +24,37 @@ const FILES: [&str; 7] = [
     "a1_va3.csv",
 ];
 const PHASES: [&str; 5] = ["D", "P", "S", "H", "R"];
+/// Velocities and accelerations of hands and wrists, as vectors and as numbers.
+const MOTIONS: usize = 32;
 const STEPS: usize = 32;
 
-/// Reads the seven processed files. Windows of 32 follow one another, with others half a window later between them.
+/// Reads the seven processed files. Windows of 32 follow one another, with others half a window later between them. The features
+/// are standardised by the training windows, where the published code takes all windows.
 pub(super) fn load(folder: &Path) -> Result<Assembly> {
     let mut series = Vec::new();
-    let mut features: Vec<String> = Vec::new();
     for name in FILES {
         let path = file(folder, "gesture", name)?;
         let frame = csv::read(&path, ',', None)?;
         let phases = frame.keys("Phase")?;
-        if features.is_empty() {
-            features = frame
-                .names()
-                .iter()
-                .filter(|name| *name != "Phase")
-                .cloned()
-                .collect();
+        // As in the published code, a column counts by its place, whatever the file's header calls it.
+        let names: Vec<String> = frame
+            .names()
+            .iter()
+            .filter(|name| *name != "Phase")
+            .cloned()
+            .collect();
+        if names.len() != MOTIONS {
+            return Err(Error::Malformed {
+                path,
+                format: "CSV",
+                reason: format!(
+                    "{} columns beside `Phase`, expected {MOTIONS} velocities and accelerations (the `*_va3.csv` files have them, \
+                     the `*_raw.csv` files do not)",
+                    names.len()
+                ),
+            });
         }
-        let columns = columns_of(&frame, &features, Missing::Error, false)?;
+        let columns = columns_of(&frame, &names, Missing::Error, false)?;
         let class = |phase: &String| {
             let place = PHASES.iter().position(|known| known == phase);
             place
@@ -64,7 +77,7 @@ pub(super) fn load(folder: &Path) -> Result<Assembly> {
     let windows = interleaved(&series);
     Ok(Assembly {
         parts: cut::draw(series, &windows, 23_489, 0.1, 0.15),
-        features,
+        features: numbered("motion", MOTIONS),
         targets: vec!["Phase".to_owned()],
         task: TaskConfig::LabelEachStep,
         classes: PHASES.map(str::to_owned).to_vec(),

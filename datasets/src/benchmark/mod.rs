@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use catalogue::{BenchmarkInfo, Download, benchmarks};
+pub use catalogue::{BenchmarkInfo, Download, Fact, benchmarks};
 
 use crate::assemble::Assembly;
 use crate::config::{TaskConfig, Windows};

@@ -145,35 +145,37 @@ fn outcomes(path: &Path) -> Result<HashMap<String, f32>> {
 /// Times in hours and values `[rows, 41]` of a record; several measurements of a parameter at one time become their mean.
 fn record(path: &Path) -> Result<(Vec<f64>, Vec<f32>)> {
     let text = Text::read(path)?;
-    let mut times = vec![0.0];
-    let mut sums = vec![[(0.0, 0u32); PARAMETERS.len()]];
+    let mut readings = Vec::new();
     for (line, row) in text.lines().skip(1) {
         let fields: Vec<&str> = row.split(',').collect();
         text.check(line, fields.len(), 3)?;
+        if matches!(fields[1], "" | "RecordID") {
+            continue;
+        }
         let (hours, minutes) = fields[0]
             .split_once(':')
             .ok_or_else(|| text.malformed(line, "the time is not of the form hh:mm"))?;
         let hour = text.number(line, hours)? + text.number(line, minutes)? / 60.0;
-        let time = (hour / ROUNDED).round() * ROUNDED;
-        match times.last() {
-            Some(&last) if time < last => return Err(text.malformed(line, "time goes backwards")),
-            Some(&last) if time > last => {
-                times.push(time);
-                sums.push([(0.0, 0); PARAMETERS.len()]);
-            }
-            _ => {}
-        }
-        let value = text.number(line, fields[2])?;
         let parameter = PARAMETERS.iter().position(|name| *name == fields[1]);
-        match (parameter, sums.last_mut()) {
-            (Some(parameter), Some(now)) if value >= 0.0 || fields[1] == "Temp" => {
-                now[parameter].0 += value;
-                now[parameter].1 += 1;
-            }
-            (None, _) if fields[1] != "RecordID" && !fields[1].is_empty() => {
-                return Err(text.malformed(line, &format!("parameter `{}` is unknown", fields[1])));
-            }
-            _ => {}
+        let parameter = parameter.ok_or_else(|| {
+            text.malformed(line, &format!("parameter `{}` is unknown", fields[1]))
+        })?;
+        let value = text.number(line, fields[2])?;
+        if value >= 0.0 || fields[1] == "Temp" {
+            readings.push(((hour / ROUNDED).round() * ROUNDED, parameter, value));
+        }
+    }
+    readings.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut times = vec![0.0];
+    let mut sums = vec![[(0.0, 0u32); PARAMETERS.len()]];
+    for (time, parameter, value) in readings {
+        if times.last().is_some_and(|last| time > *last) {
+            times.push(time);
+            sums.push([(0.0, 0); PARAMETERS.len()]);
+        }
+        if let Some(now) = sums.last_mut() {
+            now[parameter].0 += value;
+            now[parameter].1 += 1;
         }
     }
     let mean = |(sum, count): &(f64, u32)| {

@@ -12,6 +12,9 @@ use crate::frame::{Column, Frame, unknown_column};
 /// Spellings of "no value".
 const MISSING: [&str; 7] = ["", "NA", "N/A", "NaN", "nan", "null", "None"];
 
+/// The name of a first column that the header leaves out, as R's `write.table` does with the names of the rows.
+const ROW_NAMES: &str = "row";
+
 /// Reads all columns, or the named ones, as numbers where every value is one and as text elsewhere.
 pub(crate) fn read(path: &Path, delimiter: char, columns: Option<&[String]>) -> Result<Frame> {
     let bytes = super::read_bytes(path)?;
@@ -109,6 +112,7 @@ impl Text {
             return Err(malformed(path, reason));
         }
         let mut header = Vec::new();
+        let mut has_row_names = false;
         let mut rows = 0;
         let mut blank = Vec::new();
         let mut at = 0;
@@ -121,6 +125,10 @@ impl Text {
                 header = names(&bytes[at..record.end], delimiter);
             } else {
                 rows += 1;
+                if rows == 1 && record.fields == header.len() + 1 {
+                    header.insert(0, ROW_NAMES.to_owned());
+                    has_row_names = true;
+                }
                 if record.fields != header.len() {
                     return Err(Error::RaggedRow {
                         path: path.to_path_buf(),
@@ -134,6 +142,11 @@ impl Text {
         }
         check_header(path, &header, rows)?;
         drop_blank_lines(path, &mut bytes, blank, header.len())?;
+        if has_row_names {
+            // Only decoration stood before the header, and that is gone.
+            let column = format!("{ROW_NAMES}{}", char::from(delimiter));
+            bytes.splice(..0, column.into_bytes());
+        }
         Ok(Self {
             bytes,
             delimiter,
@@ -369,6 +382,22 @@ mod tests {
     fn a_quoted_line_break_is_one_value() {
         let frame = parse_text("a,b\n\"one\n\ntwo\",2\n3,4\n").unwrap();
         assert_eq!(frame.keys("a").unwrap(), ["one\n\ntwo", "3"]);
+    }
+
+    #[test]
+    fn a_first_column_without_a_name_holds_the_rows_names() {
+        let text = "\n\"a\",\"b\"\n\"1\",5,\"x\"\n\"2\",6,y\n";
+        let frame = parse_text(text).unwrap();
+        assert_eq!(frame.names(), ["row", "a", "b"]);
+        assert_eq!(frame.numbers("a").unwrap(), [5.0, 6.0]);
+        assert_eq!(frame.keys("b").unwrap(), ["x", "y"]);
+        let wanted = ["b".to_owned()];
+        let frame = parse(Path::new("t.csv"), text.into(), ',', Some(&wanted)).unwrap();
+        assert_eq!(frame.keys("b").unwrap(), ["x", "y"]);
+        assert!(matches!(
+            parse_text("a,row\n1,5,6\n"),
+            Err(Error::DuplicateColumn { .. })
+        ));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Subcommand;
-use ncps::datasets;
+use ncps::datasets::{self, Fact};
 
 use super::data_describe::text;
 use super::output::{Output, columns};
@@ -124,16 +124,20 @@ fn list(output: &Output) -> Result<()> {
     ])];
     for benchmark in datasets::benchmarks() {
         let folder = PathBuf::from("data").join(benchmark.name);
-        let is_here = benchmark
-            .files
-            .iter()
-            .all(|file| folder.join(file).exists());
+        let is_here = benchmark.lacking(&folder).is_empty();
+        let fact = |fact: Fact, text: String| {
+            if benchmark.unverified.contains(&fact) {
+                text + " (unverified)"
+            } else {
+                text
+            }
+        };
         published.push(vec![
             benchmark.name.to_owned(),
             benchmark.title.to_owned(),
-            benchmark.megabytes.to_string(),
+            fact(Fact::Megabytes, benchmark.megabytes.to_string()),
             benchmark.published.to_owned(),
-            benchmark.licence.to_owned(),
+            fact(Fact::Licence, benchmark.licence.to_owned()),
             if is_here { "yes" } else { "no" }.to_owned(),
         ]);
     }

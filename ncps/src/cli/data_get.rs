@@ -31,12 +31,7 @@ pub(crate) fn run(name: &str, into: Option<&Path>, output: &Output) -> Result<()
     for download in info.downloads {
         get(info, download, &folder, output)?;
     }
-    let lacking: Vec<&str> = info
-        .files
-        .iter()
-        .copied()
-        .filter(|file| !folder.join(file).exists())
-        .collect();
+    let lacking = info.lacking(&folder);
     if lacking.is_empty() {
         output.note(format!(
             "`{}` is ready in `{}`; train with: ncps init {} > {0}.toml && ncps train {0}.toml",
