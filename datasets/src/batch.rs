@@ -379,6 +379,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::property::cases(256))]
+
         #[test]
         fn an_epoch_covers_each_window_once(
             lengths in prop::collection::vec(1usize..20, 1..6), window in 1usize..8,

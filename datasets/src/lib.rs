@@ -36,6 +36,8 @@ mod normalise;
 mod order;
 pub mod parse;
 mod predict;
+#[cfg(test)]
+mod property;
 mod random;
 mod readers;
 mod sampling;

@@ -558,6 +558,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::property::cases(256))]
+
         #[test]
         fn parts_are_disjoint_and_lose_nothing(
             count in 4usize..30, validation in 0.0..0.45f64, test in 0.0..0.45f64, seed in any::<u64>(), by_series in any::<bool>(),

@@ -347,6 +347,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::property::cases(256))]
+
         #[test]
         fn windows_cover_what_they_must(steps in 1usize..200, length in 1usize..40, stride in 1usize..40) {
             let windows = place(0, steps, Some(length), stride, false);

@@ -13,6 +13,8 @@ pub mod memory;
 pub mod plot;
 pub mod probe;
 pub mod profile;
+#[cfg(test)]
+mod property;
 mod reading;
 pub mod report;
 pub mod runner;

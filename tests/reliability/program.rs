@@ -46,10 +46,14 @@ accumulate = 3
 learning_rate = 0.01
 "#;
 
-/// The program, built for these tests like them: cargo finds that it is fresh, or makes it so.
+/// The program: the file named by `NCPS_PROGRAM`, or built for these tests like them (cargo finds that it is fresh, or makes
+/// it so).
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
+        if let Some(path) = std::env::var_os("NCPS_PROGRAM") {
+            return path.into();
+        }
         let test = std::env::current_exe().unwrap();
         let folder = test.parent().and_then(Path::parent).unwrap();
         let mut build = Command::new(env!("CARGO"));

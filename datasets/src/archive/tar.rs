@@ -231,6 +231,8 @@ pub(crate) mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::property::cases(256))]
+
         #[test]
         fn no_damage_makes_it_panic(at in 0usize..1536, to in any::<u8>(), keep in 0usize..1537) {
             let mut bytes = [member("a", b'0', b"one"), vec![0; 512]].concat();

@@ -249,6 +249,8 @@ pub(crate) mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::property::cases(256))]
+
         #[test]
         fn no_damage_makes_it_panic(at in 0usize..200, to in any::<u8>(), keep in 0usize..200) {
             let mut bytes = archive(&[("a", b"hello hello"), ("b", b"x")], true);

@@ -323,7 +323,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(crate::property::cases(64))]
         #[test]
         fn truncated_files_are_errors(keep in 0.0..1.0f64) {
             let folder = tempfile::tempdir().unwrap();

@@ -8,6 +8,8 @@ pub mod error;
 pub mod import;
 pub mod init;
 pub mod kernel;
+#[cfg(test)]
+mod property;
 pub mod rnn;
 pub mod selftest;
 pub mod train;

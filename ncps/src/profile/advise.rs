@@ -160,7 +160,8 @@ pub(super) fn candidates(
                 settings: Vec::new(),
                 why: "half the bytes, and on GPUs with matrix units a higher roof".to_owned(),
                 outcome: Outcome::Impossible {
-                    reason: "training computes in f32 throughout".to_owned(),
+                    reason: "`train.precision` changes what layers store; the fused kernels compute in f32 either way"
+                        .to_owned(),
                 },
             },
             trial: None,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::directory::{CONFIG, RunDirectory};
+use crate::config::RunConfig;
 use crate::error::{Error, Result};
 
 /// Keys that may change between two sittings: how long, where to, on what, what to keep.
@@ -42,7 +43,7 @@ pub(super) fn check_same(directory: &RunDirectory, now: &str) -> Result<()> {
 
 /// The first key outside of [`FREE`] whose values differ, with both.
 fn first_difference(was: &str, now: &str) -> Option<(String, String, String)> {
-    let (was, now) = (leaves(was), leaves(now));
+    let (was, now) = (leaves(&completed(was)), leaves(now));
     let mut keys: Vec<&String> = was.keys().chain(now.keys()).collect();
     keys.sort();
     let is_free = |key: &str| {
@@ -59,6 +60,13 @@ fn first_difference(was: &str, now: &str) -> Option<(String, String, String)> {
             .unwrap_or_else(|| "not set".into())
     };
     Some((differing.clone(), shown(&was), shown(&now)))
+}
+
+/// The configuration with the keys that were added since it was written, at their defaults.
+fn completed(text: &str) -> String {
+    let config = toml::from_str::<RunConfig>(text).ok();
+    let text_of = |config| toml::to_string(&config).ok();
+    config.and_then(text_of).unwrap_or_else(|| text.to_owned())
 }
 
 fn leaves(text: &str) -> BTreeMap<String, String> {
@@ -90,6 +98,7 @@ mod tests {
 
     #[test]
     fn only_free_keys_may_change() {
+        // No whole configuration, so that it is compared as it stands.
         let was = "seed = 1\n[train]\nepochs = 3\nlearning_rate = 0.1\n";
         let longer = was.replace(
             "epochs = 3",
@@ -105,6 +114,23 @@ mod tests {
         assert_eq!(
             (key.as_str(), was.as_str(), now.as_str()),
             ("train.learning_rate", "0.1", "not set")
+        );
+    }
+
+    #[test]
+    fn a_key_that_an_older_version_did_not_know_has_its_default() {
+        let sine = "seed = 1\n[data]\nkind = \"generated\"\ngenerator = { kind = \"sine\" }\n\
+                    [model]\nkind = \"cfc\"\nunits = 8\n";
+        let config: RunConfig = toml::from_str(sine).unwrap();
+        let now = toml::to_string(&config).unwrap();
+        assert!(now.contains("precision = \"f32\""));
+        let old = now.replace("precision = \"f32\"\n", "");
+        assert_eq!(first_difference(&old, &now), None);
+        let half = now.replace("precision = \"f32\"", "precision = \"f16\"");
+        let (key, was, now) = first_difference(&old, &half).unwrap();
+        assert_eq!(
+            (key.as_str(), was.as_str(), now.as_str()),
+            ("train.precision", "\"f32\"", "\"f16\"")
         );
     }
 }

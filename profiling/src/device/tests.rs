@@ -228,6 +228,8 @@ fn displays_that_are_not_apple_gpus_are_refused() {
 }
 
 proptest! {
+    #![proptest_config(crate::property::cases(256))]
+
     #[test]
     fn parsers_survive_any_text(text in "\\PC*(\n\\PC*){0,5}") {
         let _ = macos::parse_sysctl(&text);

@@ -176,6 +176,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::property::cases(256))]
+
         #[test]
         fn any_text_is_survived(text in "(<(/?(dict|array|key|integer|plist)|true/)>|[a-z0-9 .]){0,40}") {
             let _ = parse(&format!("<plist>{text}"));

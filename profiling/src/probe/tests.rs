@@ -610,7 +610,7 @@ fn an_answer_that_is_cut_anywhere_gives_the_same_number_or_none() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(crate::property::cases(64))]
 
     #[test]
     fn no_bytes_make_a_probe_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {

@@ -30,12 +30,18 @@ fn has_shape(array: Option<&Array>, shape: &[i32]) -> bool {
 }
 
 impl Chained {
-    /// None where the model is no chain, or where some of its parameters are frozen or of other shapes than the chain says.
+    /// None in half precision, where the model is no chain, or where some of its parameters are frozen or of other shapes than the chain says.
     pub(super) fn of<M: Model + ?Sized>(
         model: &M,
         layout: &Layout,
         config: &TrainConfig,
     ) -> Option<Self> {
+        if config.precision.half().is_some() {
+            tracing::info!(
+                "half precision: gradients by MLX's differentiation, not by the one operation of a whole network"
+            );
+            return None;
+        }
         let chain = model.chain()?;
         let loss = rule(&config.loss, chain.outputs())?;
         let places: Option<Vec<Range<usize>>> = chain

@@ -291,7 +291,9 @@ fn check(kind: Kind, loss: &str, form: Form, outputs: usize) {
     let batch = batch(form, &plain.shared.config.loss, outputs, is_one);
     let key = random::key(7).unwrap();
     let parameters = &fused.arrays.parameters;
-    let expected = plain.shared.traced_gradients(parameters, &[], &key, &batch);
+    let expected = plain
+        .shared
+        .traced_gradients(parameters, &[], &key, None, &batch);
     let Gradients {
         loss, weight, flat, ..
     } = expected.unwrap();
@@ -416,7 +418,7 @@ fn unusual_batches_and_models_go_the_general_way() {
     let key = random::key(1).unwrap();
     let run = |batch: &Batch| {
         let shared = &trainer.shared;
-        shared.gradients(&trainer.arrays.parameters, &[], &key, batch)
+        shared.gradients(&trainer.arrays.parameters, &[], &key, None, batch)
     };
     assert!(run(&wrong[2]).is_ok());
     for (index, name) in [(0, "targets"), (1, "weights"), (3, "x")] {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::loss::LossConfig;
 use super::metrics::MetricName;
 use super::optimizer::OptimizerConfig;
+use super::precision::Precision;
 use super::schedule::Schedule;
 use crate::{Error, Result};
 
@@ -43,6 +44,8 @@ pub struct TrainConfig {
     pub early_stopping: Option<EarlyStopping>,
     /// When to save, and what to keep.
     pub checkpoint: CheckpointConfig,
+    /// What the network computes in while it trains: "f32" (the default), "f16" or "bf16".
+    pub precision: Precision,
     /// Whether MLX compiles the step; default `auto`.
     pub compile: CompileMode,
     /// What a loss or gradient that is not finite leads to; default `error`.
@@ -71,6 +74,7 @@ impl Default for TrainConfig {
             decay_groups: Vec::new(),
             early_stopping: None,
             checkpoint: CheckpointConfig::default(),
+            precision: Precision::F32,
             compile: CompileMode::Auto,
             on_nonfinite: OnNonfinite::Error,
             nonfinite_limit: 3,
@@ -372,6 +376,7 @@ mod tests {
             decay_groups = [{ pattern = "*.bias", weight_decay = 0.0 }]
             early_stopping = { patience = 2 }
             checkpoint = { every = 2, keep_last = 1 }
+            precision = "bf16"
             compile = "off"
         "#;
         let read: TrainConfig = toml::from_str(text).unwrap();

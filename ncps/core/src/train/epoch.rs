@@ -21,6 +21,8 @@ struct Flight {
     loss: Array,
     weight: Array,
     norm: Option<Array>,
+    /// Norm of the gradients that wait for an update, in f16.
+    waiting_norm: Option<Array>,
     ratio: Option<Array>,
 }
 
@@ -92,13 +94,15 @@ impl<M: Model + 'static> Trainer<M> {
             self.check_classes(batch)?;
         }
         let ratio = self.update_ratio(&before, is_update)?;
+        let waiting_norm = self.waiting_norm()?;
         let state = [&self.arrays.parameters, &loss, &weight].into_iter();
         let waiting = self
             .arrays
             .waiting
             .iter()
             .flat_map(|(sum, weight)| [sum, weight]);
-        let read = norm.iter().chain(&ratio).chain(waiting);
+        let norms = norm.iter().chain(&waiting_norm);
+        let read = norms.chain(&ratio).chain(waiting);
         async_eval(state.chain(&self.arrays.slots).chain(read)).map_err(lift)?;
         self.progress.count(is_update);
         Ok(Flight {
@@ -117,6 +121,7 @@ impl<M: Model + 'static> Trainer<M> {
             loss,
             weight,
             norm,
+            waiting_norm,
             ratio,
         })
     }
@@ -141,6 +146,7 @@ impl<M: Model + 'static> Trainer<M> {
         let mut arguments = self.state_arguments(rate);
         arguments.extend(self.shared.frozen.iter().cloned());
         arguments.push(self.key(self.progress.step));
+        arguments.extend(self.scale());
         Form::append(&mut arguments, batch);
         let outputs = self.functions(Form::of(batch)).step.call(&arguments)?;
         let [loss, weight, state @ ..] = &outputs[..] else {
@@ -166,6 +172,7 @@ impl<M: Model + 'static> Trainer<M> {
         let mut arguments = vec![self.arrays.parameters.clone()];
         arguments.extend(self.shared.frozen.iter().cloned());
         arguments.extend([sum, weight, self.key(self.progress.step)]);
+        arguments.extend(self.scale());
         Form::append(&mut arguments, batch);
         let form = Form::of(batch);
         let outputs = self.functions(form).accumulate.call(&arguments)?;
@@ -206,6 +213,20 @@ impl<M: Model + 'static> Trainer<M> {
         Ok(norm.clone())
     }
 
+    /// The factor of the loss, an argument in f16 only.
+    pub(super) fn scale(&self) -> Option<Array> {
+        let is_scaled = self.shared.config.precision.is_scaled();
+        is_scaled.then(|| Array::from_f32(self.progress.scale.factor()))
+    }
+
+    /// A gradient beyond the range of f16 must not hide among those that wait.
+    fn waiting_norm(&self) -> Result<Option<Array>> {
+        let is_scaled = self.shared.config.precision.is_scaled();
+        let waiting = self.arrays.waiting.as_ref().filter(|_| is_scaled);
+        let norm = waiting.map(|(sum, _)| sum.square()?.sum(None)?.sqrt());
+        norm.transpose().map_err(lift)
+    }
+
     /// A key from (seed, step) alone: there is no hidden random state to save.
     pub(super) fn key(&self, step: u64) -> Array {
         let mixed = mix(self.seed ^ mix(step));
@@ -234,8 +255,13 @@ impl<M: Model + 'static> Trainer<M> {
     /// [`Error::Diverged`] when the loss or the gradient is no finite number.
     pub fn train_batch(&mut self, batch: &Batch) -> Result<StepReport> {
         self.check_batch(batch)?;
-        let flight = self.launch(batch)?;
-        let report = self.read(&flight)?;
+        let (flight, report) = loop {
+            let flight = self.launch(batch)?;
+            let report = self.read(&flight)?;
+            if !self.is_beyond_half(&flight, &report)? || !self.lower_scale(&flight.before) {
+                break (flight, report);
+            }
+        };
         let Some((quantity, value)) = nonfinite(&report) else {
             return Ok(report);
         };
@@ -258,6 +284,9 @@ impl<M: Model + 'static> Trainer<M> {
         observer: &mut dyn Observer,
     ) -> Result<bool> {
         let report = self.read(flight)?;
+        if self.is_beyond_half(flight, &report)? && self.lower_scale(&flight.before) {
+            return Ok(false);
+        }
         if let Some(quantity) = nonfinite(&report) {
             self.recover(quantity, &report, &flight.before, train, observer)?;
             return Ok(false);
@@ -267,6 +296,16 @@ impl<M: Model + 'static> Trainer<M> {
         self.progress.weight += weight;
         observer.on_step(&report);
         Ok(true)
+    }
+
+    /// Whether the loss is finite and its gradient is beyond the range of f16.
+    fn is_beyond_half(&self, flight: &Flight, report: &StepReport) -> Result<bool> {
+        if !self.shared.config.precision.is_scaled() || !report.loss.is_finite() {
+            return Ok(false);
+        }
+        let waiting = flight.waiting_norm.as_ref().map(item).transpose()?;
+        let mut norms = report.gradient_norm.into_iter().chain(waiting);
+        Ok(norms.any(|norm| !norm.is_finite()))
     }
 
     fn read(&self, flight: &Flight) -> Result<StepReport> {

@@ -16,7 +16,7 @@ use crate::wiring::AutoNcp;
 const TIME: usize = 4;
 
 #[derive(Debug, ModuleParameters)]
-struct Net {
+pub(super) struct Net {
     #[param]
     layer: Box<dyn SequenceLayer>,
 }
@@ -51,7 +51,7 @@ impl Model for Net {
     }
 }
 
-fn cfc() -> Net {
+pub(super) fn cfc() -> Net {
     let mut config = CfcConfig::new(2, 6);
     config.backbone_units = 8;
     config.backbone_layers = 2;
@@ -62,7 +62,7 @@ fn cfc() -> Net {
     }
 }
 
-fn ltc(constraints: ParamConstraints) -> Net {
+pub(super) fn ltc(constraints: ParamConstraints) -> Net {
     let mut config = LtcConfig::new(2, AutoNcp::new(8, 1));
     config.constraints = constraints;
     Net {
@@ -71,7 +71,7 @@ fn ltc(constraints: ParamConstraints) -> Net {
 }
 
 /// Irregular samples of a sine, of three or four steps.
-struct Samples;
+pub(super) struct Samples;
 
 impl BatchSource for Samples {
     fn steps(&self) -> usize {

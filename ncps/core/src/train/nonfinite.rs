@@ -53,6 +53,23 @@ impl<M: Model + 'static> Trainer<M> {
         });
     }
 
+    /// Goes back to before a step whose gradient left the range of f16, to try its batch again with half the scale of the
+    /// loss; `false` if the scale is as small as it may be.
+    pub(super) fn lower_scale(&mut self, before: &Before) -> bool {
+        let Some(scale) = before.place.scale.halved() else {
+            return false;
+        };
+        self.arrays = before.arrays.clone();
+        self.progress.go_back(before.place);
+        self.progress.scale = scale;
+        tracing::debug!(
+            step = before.place.step + 1,
+            scale = f64::from(scale.factor()),
+            "a gradient is beyond the range of f16: the batch is tried again with a smaller loss scale"
+        );
+        true
+    }
+
     /// Deals with a step that was not finite; the caller drops what was launched on top of it.
     ///
     /// # Errors
@@ -208,6 +225,7 @@ impl<M: Model + 'static> Trainer<M> {
         arguments.extend(self.shared.frozen.iter().cloned());
         arguments.extend([vector(&vec![0.0; flat.len()]), Array::from_f32(0.0)]);
         arguments.push(self.key(before.place.step));
+        arguments.extend(self.scale());
         Form::append(&mut arguments, batch);
         let found = self.functions(form).accumulate.call(&arguments)?;
         let gradient = found.get(2).map(host).transpose()?.unwrap_or_default();

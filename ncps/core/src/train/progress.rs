@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::TrainConfig;
 use super::metrics::{MetricName, Metrics};
+use super::precision::LossScale;
 use super::schedule::{Plateau, Position};
 use super::{EarlyStopping, EpochReport};
 use crate::{Error, Result};
@@ -75,6 +76,9 @@ pub(super) struct Progress {
     pub(super) patience: Patience,
     pub(super) plateau: Plateau,
     pub(super) history: Vec<EpochReport>,
+    /// Factor of the loss in f16.
+    #[serde(default)]
+    pub(super) scale: LossScale,
     /// Batches left out because their loss or gradient was not finite.
     #[serde(default)]
     pub(super) skipped: u64,
@@ -91,6 +95,7 @@ pub(super) struct Place {
     epoch: u64,
     step_in_epoch: usize,
     waiting: usize,
+    pub(super) scale: LossScale,
 }
 
 impl Progress {
@@ -122,6 +127,7 @@ impl Progress {
             epoch: self.epoch,
             step_in_epoch: self.step_in_epoch,
             waiting: self.waiting,
+            scale: self.scale,
         }
     }
 
@@ -132,6 +138,7 @@ impl Progress {
         self.epoch = place.epoch;
         self.step_in_epoch = place.step_in_epoch;
         self.waiting = place.waiting;
+        self.scale = place.scale;
     }
 
     /// Counts a batch that was left out.
@@ -152,6 +159,9 @@ impl Progress {
         self.step_in_epoch += 1;
         self.waiting = if is_update { 0 } else { self.waiting + 1 };
         self.updates += u64::from(is_update);
+        if is_update {
+            self.scale = self.scale.after_update();
+        }
     }
 
     /// Ends an epoch: notes its report and takes the decisions that wait for it.

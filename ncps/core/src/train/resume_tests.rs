@@ -5,6 +5,7 @@ use std::fs;
 use super::*;
 use crate::checkpoint::atomic;
 use crate::checkpoint::fault::{self, Fault, Plan};
+use crate::train::precision::LossScale;
 use crate::train::testing::{Tiny, Waves, config};
 use crate::train::{EpochReport, Outcome, StepReport};
 
@@ -15,9 +16,14 @@ fn trainer(text: &str, directory: &Path) -> Trainer<Tiny> {
     let mut model = Tiny::new(1);
     model.dropout = 0.2;
     let mut trainer = Trainer::new(model, config(text), 3).unwrap();
+    // Near a change of the scale, which only f16 has.
+    trainer.progress.scale = LossScale::almost_doubled(SCALE);
     trainer.checkpoint_to(directory);
     trainer
 }
+
+/// The largest scale that the gradients of these tests stand.
+const SCALE: f32 = 8192.0;
 
 /// Stops once it has heard of some batches of this part of the run (one more is then under way).
 #[derive(Default)]
@@ -128,6 +134,20 @@ fn stops_anywhere_change_nothing() {
 fn a_stop_between_accumulated_batches_changes_nothing() {
     let waiting = check_exact(&format!("{SETTINGS}\naccumulate = 2"), &[2, 4, 8]);
     assert!(waiting.contains(&1), "{waiting:?}");
+}
+
+#[test]
+fn the_scale_of_the_loss_is_taken_up_again() {
+    let text = format!("{SETTINGS}\nprecision = \"f16\"");
+    for more in ["", "\naccumulate = 2"] {
+        check_exact(&format!("{text}{more}"), &[2, 3, 4, 7]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = trainer(&text, folder.path());
+    fit(&mut run, None);
+    // Doubled, found too large, and halved again.
+    let undisturbed = (0..30).fold(LossScale::almost_doubled(SCALE), |s, _| s.after_update());
+    assert!(run.progress.scale.factor() < undisturbed.factor());
 }
 
 #[test]

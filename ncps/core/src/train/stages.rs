@@ -41,10 +41,12 @@ impl<M: Model + 'static> Trainer<M> {
         let begin = Instant::now();
         let state = self.staged_state();
         let parameters = &self.arrays.parameters;
+        let scale = self.scale();
         let found = shared.gradients(
             parameters,
             &shared.frozen,
             &self.key(self.progress.step),
+            scale.as_ref(),
             batch,
         )?;
         let updated = shared
@@ -77,6 +79,7 @@ impl<M: Model + 'static> Trainer<M> {
         let mut arguments = self.state_arguments(rate);
         arguments.extend(self.shared.frozen.iter().cloned());
         arguments.push(self.key(self.progress.step));
+        arguments.extend(self.scale());
         Form::append(&mut arguments, batch);
         let outputs = self.functions(Form::of(batch)).step.call(&arguments)?;
         graph::operations(&outputs).map_err(lift)

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use mlx_rs::error::Exception;
 use mlx_rs::transforms::value_and_grad_with_argnums;
-use mlx_rs::{Array, array, ops};
+use mlx_rs::{Array, Dtype, array, ops};
 
 use super::Model;
 use super::batch::{Batch, Inputs};
@@ -162,21 +162,22 @@ pub(super) struct Gradients {
 }
 
 impl<M: Model> Shared<M> {
-    /// (parameters, slots, scalars, constants, frozen, key, batch) ->
+    /// (parameters, slots, scalars, constants, frozen, key, scale, batch) ->
     /// (loss, weight, norm, parameters, slots)
     fn step(&self, form: Form, arrays: &[Array]) -> Result<Vec<Array>> {
         let mut arguments = Arguments::of(arrays);
         let state = self.state(&mut arguments)?;
         let frozen = arguments.take(self.frozen.len())?;
         let key = arguments.next()?;
+        let scale = self.scale(&mut arguments)?;
         let batch = arguments.batch(form)?;
-        let found = self.gradients(&state.parameters, &frozen, key, &batch)?;
+        let found = self.gradients(&state.parameters, &frozen, key, scale, &batch)?;
         let mut outputs = vec![found.loss.clone(), found.weight.clone()];
         outputs.extend(lift(self.update(&state, &found.flat, &found.weight))?);
         Ok(outputs)
     }
 
-    /// (parameters, frozen, waiting gradients, waiting weight, key, batch) ->
+    /// (parameters, frozen, waiting gradients, waiting weight, key, scale, batch) ->
     /// (loss, weight, waiting gradients, waiting weight)
     fn accumulate(&self, form: Form, arrays: &[Array]) -> Result<Vec<Array>> {
         let mut arguments = Arguments::of(arrays);
@@ -185,8 +186,9 @@ impl<M: Model> Shared<M> {
         let waiting = arguments.next()?;
         let weight = arguments.next()?;
         let key = arguments.next()?;
+        let scale = self.scale(&mut arguments)?;
         let batch = arguments.batch(form)?;
-        let found = self.gradients(parameters, &frozen, key, &batch)?;
+        let found = self.gradients(parameters, &frozen, key, scale, &batch)?;
         let waiting = lift(waiting.add(&found.flat))?;
         let weight = lift(weight.add(&found.weight))?;
         Ok(vec![found.loss, found.weight, waiting, weight])
@@ -237,6 +239,12 @@ impl<M: Model> Shared<M> {
         })
     }
 
+    /// The factor of the loss, an argument in f16 only.
+    fn scale<'a>(&self, arguments: &mut Arguments<'a>) -> Result<Option<&'a Array>> {
+        let is_scaled = self.config.precision.is_scaled();
+        is_scaled.then(|| arguments.next()).transpose()
+    }
+
     fn predict(
         &self,
         parameters: &[Array],
@@ -260,6 +268,7 @@ impl<M: Model> Shared<M> {
         parameters: &Array,
         frozen: &[Array],
         key: &Array,
+        scale: Option<&Array>,
         batch: &Batch,
     ) -> Result<Gradients> {
         if let Some(chained) = &self.chained
@@ -273,7 +282,7 @@ impl<M: Model> Shared<M> {
                 is_one_operation: true,
             });
         }
-        self.traced_gradients(parameters, frozen, key, batch)
+        self.traced_gradients(parameters, frozen, key, scale, batch)
     }
 
     /// The gradients of any model, by MLX.
@@ -282,13 +291,28 @@ impl<M: Model> Shared<M> {
         parameters: &Array,
         frozen: &[Array],
         key: &Array,
+        scale: Option<&Array>,
         batch: &Batch,
     ) -> Result<Gradients> {
         let stash = Stash::default();
+        let half = self.config.precision.half();
         let loss = |parts: &[Array]| -> Mlx<Vec<Array>> {
-            let predictions = stash.hide(self.predict(parts, frozen, Some(key), batch))?;
+            let predictions = match half {
+                None => stash.hide(self.predict(parts, frozen, Some(key), batch))?,
+                Some(dtype) => {
+                    let (parts, frozen) = (all_as(parts, dtype)?, all_as(frozen, dtype)?);
+                    let mut batch = batch.clone();
+                    batch.inputs.x = batch.inputs.x.as_dtype(dtype)?;
+                    let predicted = self.predict(&parts, &frozen, Some(key), &batch);
+                    stash.hide(predicted)?.as_dtype(Dtype::Float32)?
+                }
+            };
             let terms = stash.hide(self.config.loss.terms(&predictions, batch))?;
-            Ok(vec![terms.loss, terms.weight])
+            let scaled = match scale {
+                Some(scale) => terms.loss.multiply(scale)?,
+                None => terms.loss.clone(),
+            };
+            Ok(vec![scaled, terms.weight, terms.loss])
         };
         let parts = lift(self.layout.split(parameters))?;
         let all: Vec<i32> = (0..parts.len() as i32).collect();
@@ -296,10 +320,17 @@ impl<M: Model> Shared<M> {
         let (values, gradients) = stash.show("gradients", found)?;
         let mut values = values.into_iter();
         let mut next = || values.next().ok_or_else(|| Exception::custom("no loss"));
+        lift(next())?;
+        let (weight, loss) = (lift(next())?, lift(next())?);
+        let flat = lift(Layout::join(&gradients))?;
+        let flat = match scale {
+            Some(scale) => lift(flat.divide(scale))?,
+            None => flat,
+        };
         Ok(Gradients {
-            loss: lift(next())?,
-            weight: lift(next())?,
-            flat: lift(Layout::join(&gradients))?,
+            loss,
+            weight,
+            flat,
             is_one_operation: false,
         })
     }
@@ -359,6 +390,10 @@ pub(super) struct State {
     pub(super) scalars: Vec<Array>,
     pub(super) decay: Option<Array>,
     pub(super) floor: Option<Array>,
+}
+
+fn all_as(arrays: &[Array], dtype: Dtype) -> Mlx<Vec<Array>> {
+    arrays.iter().map(|array| array.as_dtype(dtype)).collect()
 }
 
 fn lift<T>(result: Mlx<T>) -> Result<T> {

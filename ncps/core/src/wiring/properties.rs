@@ -1,18 +1,10 @@
 //! Properties that every wiring has.
 
-use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, proptest};
+use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 
 use super::{AutoNcp, CustomWiring, FullyConnected, Ncp, NeuronKind, Random};
 use super::{Synapse, Wiring, WiringConfig};
 use crate::Error;
-
-fn settings() -> ProptestConfig {
-    ProptestConfig {
-        cases: 48,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
 
 fn ncp() -> impl Strategy<Value = Ncp> {
     let sizes = (1..14usize, 1..10usize, 1..6usize);
@@ -121,7 +113,7 @@ fn fan_outs(wiring: &Wiring, sources: &[usize], targets: &[usize]) -> Vec<usize>
 }
 
 proptest! {
-    #![proptest_config(settings())]
+    #![proptest_config(crate::property::cases(48))]
 
     #[test]
     fn a_policy_is_sound_and_keeps_its_fan_outs(config in ncp(), inputs in 1..8usize) {

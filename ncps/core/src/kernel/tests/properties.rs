@@ -1,7 +1,6 @@
 //! Random layers, shapes, masks and time spans against the f64 form: values, and gradients by finite differences.
 
-use proptest::prelude::{ProptestConfig, any, proptest};
-use proptest::test_runner::RngSeed;
+use proptest::prelude::{any, proptest};
 
 use super::reference::{Numbers, Values64, run};
 use super::{Case, Keep, Level, Values, levels};
@@ -293,7 +292,7 @@ fn a_layer_whose_gradients_cancel_matches_the_f64_form() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() })]
+    #![proptest_config(crate::property::cases(64))]
 
     #[test]
     fn random_layers_match_the_f64_form(seed in any::<u64>()) {

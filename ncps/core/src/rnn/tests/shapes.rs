@@ -72,7 +72,7 @@ fn build(case: &Case) -> Box<dyn SequenceLayer> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(crate::property::cases(48))]
 
     #[test]
     fn outputs_and_state_have_the_documented_shapes(case in cases()) {
