@@ -180,7 +180,8 @@ impl Error {
             Self::Read { .. }
             | Self::Write { .. }
             | Self::DataFiles { .. }
-            | Self::DataTimeout { .. } => ErrorKind::Io,
+            | Self::DataTimeout { .. }
+            | Self::Profiling(ncps_profiling::Error::Recording { .. }) => ErrorKind::Io,
             Self::OutOfMemory { .. } => ErrorKind::Memory,
             Self::ForeignModel { .. }
             | Self::Profiling(ncps_profiling::Error::ProfileReport { .. }) => ErrorKind::Corrupt,

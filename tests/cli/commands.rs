@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use crate::support::{Workplace, wave_csv};
+use crate::support::{Ended, Workplace, wave_csv};
 
 #[test]
 fn help_shows_commands_examples_and_exit_codes() {
@@ -204,10 +204,42 @@ fn devices_and_doctor_say_what_is_here() {
         "MLX version",
         "backend",
         "arithmetic",
+        "f32 products",
         "compiler for train.compile",
     ] {
         assert!(names.contains(&name), "{names:?}");
     }
+}
+
+#[test]
+fn products_on_the_cpu_are_exact_whatever_is_asked_for() {
+    let here = Workplace::tiny();
+    let mut command = here.command(&["train", "tiny.toml", "--device", "cpu", "--set", "tf32=on"]);
+    let ended = Ended::from(command.env("MLX_ENABLE_TF32", "0").output().unwrap());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("`tf32` has no effect on the CPU"),
+        "{}",
+        ended.stderr
+    );
+    let products = here.json("runs/tiny/summary.json")["f32_products"].clone();
+    assert_eq!(products, "exact (computed on the CPU)");
+    assert!(here.read("runs/tiny/report.html").contains("f32 products"));
+    // Another choice may continue the run: it is about the device, as `device` is.
+    here.ok(&[
+        "train",
+        "tiny.toml",
+        "--resume",
+        "--set",
+        "tf32=off",
+        "--set",
+        "train.epochs=4",
+    ]);
+    here.fails(
+        &["train", "tiny.toml", "--set", "tf32=maybe"],
+        2,
+        &["tf32", "auto"],
+    );
 }
 
 #[test]

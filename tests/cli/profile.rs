@@ -225,13 +225,19 @@ fn metrics_are_explained_and_can_be_required() {
         text.contains("derived") && text.contains("median"),
         "{text}"
     );
-    assert!(
-        here.ok(&["profile", "--explain", "all"])
-            .stdout
-            .lines()
-            .count()
-            > 40
-    );
+    let all = here.ok(&["profile", "--explain", "all"]).stdout;
+    for name in [
+        "time.iteration",
+        "gpu.busy",
+        "machine.thermal_pressure",
+        "cpu.*",
+    ] {
+        assert!(
+            all.lines()
+                .any(|line| line.starts_with(&format!("{name}: "))),
+            "{name}"
+        );
+    }
     assert!(
         here.ok(&["profile", "--explain", "ane.power"])
             .stdout
@@ -282,6 +288,17 @@ fn a_recording_is_replayed() {
     let replayed = report(&here, &["--replay", "capture"]);
     assert_eq!(recorded["machine"]["system"], replayed["machine"]["system"]);
     check_metrics(&replayed, "replayed");
+    // A folder that cannot take the recording is told before anything is measured.
+    here.write("file", "");
+    for folder in ["capture", "file/below"] {
+        let ended = run(&here, &["--record", folder]);
+        assert_eq!(ended.code, Some(6), "{folder}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains(folder) && !ended.stderr.contains("measuring"),
+            "{}",
+            ended.stderr
+        );
+    }
     let ended = run(&here, &["--replay", "nowhere"]);
     assert!(
         ended.code != Some(0) && ended.stderr.contains("nowhere"),

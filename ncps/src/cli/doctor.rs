@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use mlx_sys::facts::{self, Backend, Facts};
 use mlx_sys::{cuda, wheel};
-use ncps::profiling::device;
+use ncps::profiling::device::{self, Machine};
+use ncps::run::tf32::{Products, VARIABLE, is_on_here};
 use serde::Serialize;
 
 use super::output::Output;
@@ -137,6 +138,7 @@ fn checks(facts: &Facts) -> Vec<Check> {
         library(facts),
         version(facts),
         backend(facts, machine.has_gpu()),
+        products(facts, &machine),
         arithmetic(),
         compiler(facts),
         blas(),
@@ -187,6 +189,25 @@ fn backend(facts: &Facts, has_gpu: bool) -> Check {
             "`ncps doctor --fetch-cuda 12` brings MLX's CUDA library; NCPS_MLX_LIBRARY=cuda chooses it",
         ),
         Backend::Cpu => Check::ok("backend", "CPU"),
+    }
+}
+
+/// Whether f32 products on this GPU are exact.
+fn products(facts: &Facts, machine: &Machine) -> Check {
+    const NAME: &str = "f32 products";
+    let backend = match facts.backend {
+        Backend::Cpu => "cpu",
+        Backend::Metal | Backend::Cuda => "gpu",
+    };
+    let found = Products::of(backend, machine, is_on_here());
+    match found {
+        Products::OnCpu | Products::Unable | Products::SwitchedOff => Check::ok(NAME, found.text()),
+        Products::Rounded | Products::Unknown => Check::with(
+            NAME,
+            Verdict::Note,
+            found.text(),
+            format!("`tf32 = \"off\"` in a configuration, or {VARIABLE}=0, makes them exact"),
+        ),
     }
 }
 

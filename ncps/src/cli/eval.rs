@@ -9,6 +9,7 @@ use ncps::run::{Session, Split, load_description};
 use serde_json::json;
 
 use super::output::{Output, columns, short};
+use super::tf32;
 use super::train::{Device, Overrides};
 use super::trust;
 
@@ -45,6 +46,7 @@ pub(crate) fn run(arguments: &EvalArguments, output: &Output) -> Result<()> {
             .map(|device| Override::of_flag("device", device.name())),
     );
     let loaded = RunConfig::load(&arguments.run.join("config.toml"), overrides)?;
+    tf32::apply(&loaded.config, output)?;
     let mut session = Session::prepare(loaded)?;
     if let Some(note) = &session.device().note {
         output.note(note);

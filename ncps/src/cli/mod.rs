@@ -25,6 +25,7 @@ mod signals;
 mod status;
 mod stream;
 mod supervise;
+mod tf32;
 mod train;
 mod trust;
 mod tune;

@@ -9,6 +9,7 @@ use ncps::run::{Predictor, device};
 
 use super::output::Output;
 use super::stream;
+use super::tf32;
 use super::train::Device;
 
 #[derive(Debug, clap::Args)]
@@ -36,6 +37,9 @@ pub(crate) struct PredictArguments {
 }
 
 pub(crate) fn run(arguments: &PredictArguments, output: &Output) -> Result<()> {
+    if !matches!(arguments.device, Device::Cpu) {
+        tf32::apply_run(&arguments.run, output)?;
+    }
     let choice = DeviceChoice::from(arguments.device.name().to_owned());
     let machine = ncps::profiling::device::detect();
     device::apply(&device::choose(&choice, device::has_gpu()?, &machine)?);

@@ -15,6 +15,7 @@ use ncps::run::write_file;
 
 use super::exit::{EndedAlready, UsageError};
 use super::output::Output;
+use super::tf32;
 use super::train::{Device, Overrides};
 
 #[derive(Debug, clap::Args)]
@@ -121,6 +122,11 @@ pub(crate) fn run(arguments: &ProfileArguments, output: &Output) -> Result<()> {
         return Ok(());
     }
     let source = source(arguments, &device::detect())?;
+    tf32::apply(&source.load(&[])?.config, output)?;
+    // What cannot be kept should not be measured first.
+    if let Some(folder) = &arguments.record {
+        Recorder::<SystemRunner>::check(folder).map_err(ncps::Error::from)?;
+    }
     let recorder = arguments
         .record
         .is_some()
@@ -201,9 +207,8 @@ fn check(arguments: &ProfileArguments) -> Result<()> {
 }
 
 fn unknown_metric(flag: &str, name: &str) -> UsageError {
-    let near: Vec<&str> = catalogue::ENTRIES
-        .iter()
-        .map(|entry| entry.name)
+    let near: Vec<&str> = catalogue::all()
+        .map(|(name, _)| name)
         .filter(|other| {
             other
                 .split('.')
@@ -220,8 +225,15 @@ fn unknown_metric(flag: &str, name: &str) -> UsageError {
 
 fn explain(name: &str, output: &Output) -> Result<()> {
     if name == "all" {
-        for entry in &catalogue::ENTRIES {
-            output.line(format!("{}: {}", entry.name, entry.meaning))?;
+        let all: Vec<(&str, &str)> = catalogue::all().collect();
+        if output.json {
+            let all = all
+                .iter()
+                .map(|(name, meaning)| serde_json::json!({ "metric": name, "meaning": meaning }));
+            return Ok(output.json_line(&all.collect::<Vec<_>>())?);
+        }
+        for (name, meaning) in all {
+            output.line(format!("{name}: {meaning}"))?;
         }
         return Ok(());
     }

@@ -1,32 +1,22 @@
 //! `ncps doctor --selftest`: golden parity of every kernel of this device.
 
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use mlx_sys::facts::{Backend, Facts};
 use ncps::profiling::device;
+use ncps::run::tf32::{VARIABLE, is_on_here};
 use ncps::selftest::{Difference, Effort, Family, Limits, Outcome, Subject, check};
 
 use super::output::{Output, columns};
-
-/// MLX's switch for products in TF32; MLX reads it once, so it must be set before the process starts.
-pub(crate) const TF32: &str = "MLX_ENABLE_TF32";
+use super::tf32;
 
 /// Runs every family of kernels on every subject, prints the table and fails if one fails.
 pub(crate) fn run(facts: &Facts, output: &Output) -> Result<()> {
     let has_gpu = facts.backend != Backend::Cpu;
-    if has_gpu && std::env::var_os(TF32).is_none() {
+    if has_gpu && std::env::var_os(VARIABLE).is_none() {
         // Only exact products can be held against a strict limit.
-        let program = std::env::current_exe().context("the program cannot find itself")?;
-        let mut again = Command::new(program);
-        let error = again
-            .args(std::env::args_os().skip(1))
-            .env(TF32, "0")
-            .exec();
-        return Err(error).context("the program cannot start itself");
+        return tf32::restart("0");
     }
-    let is_rounded = has_gpu && is_tf32_on();
+    let is_rounded = has_gpu && is_on_here();
     let mut outcomes = Vec::new();
     for subject in Subject::available()? {
         for family in Family::ALL {
@@ -65,7 +55,7 @@ pub(crate) fn run(facts: &Facts, output: &Output) -> Result<()> {
         ))?;
         if is_rounded {
             output.line(format!(
-                "products  rounded to TF32, so the limits are wide; {TF32}=0 makes them exact"
+                "products  rounded to TF32, so the limits are wide; {VARIABLE}=0 makes them exact"
             ))?;
         }
         output.print(format!("\n{}", table(&outcomes, output)))?;
@@ -85,11 +75,6 @@ pub(crate) fn run(facts: &Facts, output: &Output) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Whether MLX rounds the factors of f32 products where the device can.
-pub(crate) fn is_tf32_on() -> bool {
-    std::env::var_os(TF32).is_none_or(|value| value != "0")
 }
 
 fn backend(facts: &Facts) -> &'static str {

@@ -14,6 +14,7 @@ use super::output::{Output, bytes, columns, seconds, short};
 use super::progress::Progress;
 use super::signals::StopRequest;
 use super::supervise;
+use super::tf32;
 use super::trust;
 
 #[derive(Debug, clap::Args)]
@@ -99,6 +100,7 @@ pub(crate) fn run(arguments: &TrainArguments, output: &Output) -> Result<()> {
     if arguments.supervise {
         return supervised(arguments, &loaded, output);
     }
+    tf32::apply(&loaded.config, output)?;
     if arguments.dry_run {
         return dry_run(loaded, arguments, output);
     }

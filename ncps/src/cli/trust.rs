@@ -10,10 +10,10 @@ use ncps::models::{LayerConfig, ModelConfig};
 use ncps::profiling::device::Machine;
 use ncps::rnn::{Implementation, Units};
 use ncps::run::device::Chosen;
+use ncps::run::tf32::is_on_here;
 use ncps::selftest::{Effort, Family, Limits, Outcome, Subject, check};
 
 use super::output::Output;
-use super::selftest::is_tf32_on;
 
 /// Verdicts on this machine, below the cache folder.
 const FILE: &str = "selftest.json";
@@ -68,7 +68,7 @@ fn test(family: Family, output: &Output) -> Result<bool> {
     output.note(format!(
         "testing the GPU kernels `{family}`, once on this machine"
     ));
-    let limits = match is_tf32_on() {
+    let limits = match is_on_here() {
         true => Limits::TF32,
         false => Subject::Gpu.limits(),
     };
@@ -96,7 +96,7 @@ fn key(machine: &Machine) -> String {
         facts::version(),
         machine.name(),
         gpus.join(", "),
-        if is_tf32_on() { "on" } else { "off" },
+        if is_on_here() { "on" } else { "off" },
     )
 }
 

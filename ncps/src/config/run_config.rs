@@ -28,6 +28,10 @@ pub struct RunConfig {
     /// Where to compute: "auto", "cpu", "gpu", or the device that the sizes below were chosen for, such as "m3-pro".
     #[serde(default)]
     pub device: DeviceChoice,
+    /// Whether a GPU may round the factors of f32 products to TF32, about 3 decimal digits (NVIDIA from Ampere, Apple from
+    /// M5): "on", "off", or "auto" for what MLX_ENABLE_TF32 says, "on" where it says nothing. No effect on a CPU.
+    #[serde(default)]
+    pub tf32: Tf32Choice,
     /// Run directory, relative to the current directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<PathBuf>,
@@ -156,6 +160,19 @@ impl From<DeviceChoice> for String {
             DeviceChoice::Named(name) => name,
         }
     }
+}
+
+/// Whether f32 products may be rounded to TF32 on a GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Tf32Choice {
+    /// As the environment says; MLX's own default is on.
+    #[default]
+    Auto,
+    /// Fast where the GPU can.
+    On,
+    /// Exact.
+    Off,
 }
 
 /// The JSON schema of [`RunConfig`].

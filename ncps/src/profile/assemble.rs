@@ -34,11 +34,20 @@ pub(super) struct Found<'a> {
     pub(super) window: Duration,
 }
 
-/// Whether an operation of the train step's graph runs a layer, or a network, over all time steps.
-fn is_of_a_fused_layer(operation: &str) -> bool {
-    ["NcpsSequence", "NcpsChain", "CustomKernel"]
-        .iter()
-        .any(|name| operation.contains(name))
+/// How a network of so many layers runs, by the operations of predicting with it: optimisers and joins, which are kernels
+/// of their own too, have no part in that.
+fn implementation(operations: &BTreeMap<String, usize>, layers: usize) -> &'static str {
+    let count = |is_one: &dyn Fn(&str) -> bool| -> usize {
+        let found = operations.iter().filter(|(name, _)| is_one(name));
+        found.map(|(_, count)| count).sum()
+    };
+    let is_of_a_layer = |name: &str| name.contains("NcpsSequence") || name.contains("CustomKernel");
+    let is_of_all = |name: &str| name.contains("Ncps") && !is_of_a_layer(name);
+    match (count(&is_of_a_layer), count(&is_of_all)) {
+        (0, 0) => "plain",
+        (found, 0) if found < layers => "partly fused",
+        _ => "fused",
+    }
 }
 
 /// Derived numbers that several readings share.
@@ -76,7 +85,8 @@ impl Found<'_> {
                 .chain(nominal)
                 .map(|(name, reading)| (name.to_owned(), reading)),
         );
-        let is_fused = operations.keys().any(|name| is_of_a_fused_layer(name));
+        let forward = self.subject.forward_operations()?;
+        let implementation = implementation(&forward, self.subject.layers());
         Ok(ProfileReport {
             schema: profile::SCHEMA.to_owned(),
             title: self.subject.session().config().name().to_owned(),
@@ -94,7 +104,7 @@ impl Found<'_> {
                     .clone()
                     .unwrap_or_else(|| "unknown system".to_owned()),
             },
-            subject: self.line(is_fused),
+            subject: self.line(implementation),
             phases: self
                 .parts
                 .rows(derived.step, self.subject.trainer.is_compiled()),
@@ -116,13 +126,14 @@ impl Found<'_> {
         })
     }
 
-    fn line(&self, is_fused: bool) -> profile::Subject {
+    fn line(&self, implementation: &str) -> profile::Subject {
         let plan = self.subject.session().plan();
         profile::Subject {
             config: self.source.path().map(|path| path.display().to_string()),
             network: self.subject.describe(),
             device: self.subject.session().device().backend.to_owned(),
-            implementation: if is_fused { "fused" } else { "plain" }.to_owned(),
+            implementation: implementation.to_owned(),
+            products: Some(self.subject.session().products.text().to_owned()),
             is_compiled: self.subject.trainer.is_compiled(),
             threads: self.roofs.key.threads,
             batch: self.subject.batch_size(),
@@ -347,6 +358,20 @@ impl Found<'_> {
                 self.parts.host_share(),
                 Unit::Ratio,
                 "graph building / all of a step taken apart",
+            ),
+        );
+        let Parts { host, wait, .. } = self.parts;
+        let handed = "median of steps as they are run, launched and then waited for";
+        add(
+            "graph.host_time",
+            Reading::measured(host, Unit::Seconds, handed),
+        );
+        add(
+            "graph.device_share",
+            self.derived(
+                wait / (host + wait),
+                Unit::Ratio,
+                "wait / step, launched and then waited for",
             ),
         );
         let count = self.subject.compilations;

@@ -85,7 +85,8 @@ pub fn profile(
     let taken_at = SystemTime::now().duration_since(UNIX_EPOCH);
     hear("loading data and network, first step");
     let mut subject = Subject::prepare(source.load(&[])?, options.threads)?;
-    let key = RoofKey::here(&subject.session().machine, subject.is_gpu());
+    let products = subject.session().products.text();
+    let key = RoofKey::here(&subject.session().machine, subject.is_gpu(), products);
     let (roofs, is_new) = MachineRoofs::load_or_measure(
         key,
         options.cache.as_deref(),

@@ -29,6 +29,9 @@ pub(super) struct Parts {
     /// `None` where one operation, timed as `forward`, goes both ways.
     pub(super) backward: Option<f64>,
     pub(super) update: f64,
+    /// Host's work on a step as it is run, and its wait for the device after that.
+    pub(super) host: f64,
+    pub(super) wait: f64,
     /// Validation's share of one step; `None` without validation data.
     pub(super) evaluation: Option<f64>,
     /// Metrics rows' share of one step.
@@ -44,7 +47,7 @@ impl Parts {
         let mut is_one_pass = false;
         let steps = subject.source.steps();
         let mut step = 0;
-        while step < 5 || begin.elapsed() < budget.mul_f64(0.6) {
+        while step < 5 || begin.elapsed() < budget.mul_f64(0.4) {
             let clock = Instant::now();
             subject
                 .source
@@ -71,7 +74,10 @@ impl Parts {
         }
         let [data, upload, build, forward, backward, update] =
             samples.map(|list| median(&list).unwrap_or(f64::NAN));
+        let [host, wait] = handover(subject, budget.mul_f64(0.2))?;
         Ok(Self {
+            host,
+            wait,
             data,
             upload,
             build,
@@ -155,6 +161,24 @@ impl Parts {
         rows.push(row("logging", 1, logging));
         rows
     }
+}
+
+/// Seconds of the host's work on a step and of its wait after that, medians.
+fn handover(subject: &mut Subject, budget: Duration) -> Result<[f64; 2]> {
+    let mut samples: [Vec<f64>; 2] = Default::default();
+    let begin = Instant::now();
+    // The first one is not counted: its caches are cold after other work.
+    let mut is_warm = false;
+    while samples[0].len() < 5 || begin.elapsed() < budget {
+        let batch = subject.batch();
+        let found = subject.trainer.handed_over_batch(&batch)?;
+        if is_warm {
+            samples[0].push(found.host.as_secs_f64());
+            samples[1].push(found.wait.as_secs_f64());
+        }
+        is_warm = true;
+    }
+    Ok(samples.map(|list| median(&list).unwrap_or(f64::NAN)))
 }
 
 /// The first batches of a source.

@@ -17,7 +17,7 @@ use crate::bench;
 use crate::error::Result;
 
 /// Changes when a measurement changes its meaning, so that older files are measured anew.
-const EDITION: u32 = 1;
+const EDITION: u32 = 2;
 /// Side of the matrices on a CPU and on a GPU.
 const SIDES: [i32; 2] = [512, 4096];
 /// The same in half precision, which MLX multiplies without vectors on a CPU.
@@ -44,6 +44,8 @@ pub struct RoofKey {
     pub vectors: String,
     /// Version of libmlx.
     pub mlx: String,
+    /// How f32 products come about.
+    pub products: String,
     /// Whether this program was built with optimisation.
     pub is_optimised: bool,
     /// Edition of the measurements.
@@ -52,13 +54,14 @@ pub struct RoofKey {
 
 impl RoofKey {
     /// The key of this machine for a device, with the threads that are set now.
-    pub fn here(machine: &Machine, is_gpu: bool) -> Self {
+    pub fn here(machine: &Machine, is_gpu: bool, products: &str) -> Self {
         Self {
             machine: machine.summary(),
             device: if is_gpu { "gpu" } else { "cpu" }.to_owned(),
             threads: kernel::threads(),
             vectors: kernel::level().name().to_owned(),
             mlx: mlx_sys::facts::version(),
+            products: products.to_owned(),
             is_optimised: !cfg!(debug_assertions),
             edition: EDITION,
         }
@@ -242,8 +245,8 @@ impl MachineRoofs {
                 mlx(&format!("{side} x {side} products")),
             ],
             false => [
-                native("copy of 64 MiB a thread"),
-                native("b + s c of 64 MiB a thread"),
+                native("copy of 64 MiB a thread, stores through or past the caches"),
+                native("b + s c of 64 MiB a thread, stores through or past the caches"),
                 native(&format!("{side} x {side} products of the kernels")),
             ],
         };
@@ -437,9 +440,11 @@ pub(super) fn made_up(key: &RoofKey) -> MachineRoofs {
 mod tests {
     use super::*;
 
+    const EXACT: &str = crate::run::tf32::Products::OnCpu.text();
+
     #[test]
     fn every_roof_of_the_processor_is_a_rate() {
-        let key = RoofKey::here(&ncps_profiling::device::detect(), false);
+        let key = RoofKey::here(&ncps_profiling::device::detect(), false, EXACT);
         let roofs = MachineRoofs::measure(key, 0.0).unwrap();
         assert!(roofs.kinds.is_some());
         for (name, reading) in roofs.readings() {
@@ -450,7 +455,11 @@ mod tests {
     #[test]
     fn roofs_are_measured_once_and_again_for_another_key() {
         let folder = tempfile::tempdir().unwrap();
-        let roofs = made_up(&RoofKey::here(&ncps_profiling::device::detect(), false));
+        let roofs = made_up(&RoofKey::here(
+            &ncps_profiling::device::detect(),
+            false,
+            EXACT,
+        ));
         let key = roofs.key.clone();
         let get = |key: &RoofKey, is_fresh| {
             let measure = |key| Ok(made_up(&key));

@@ -1,5 +1,6 @@
 //! A configuration made ready to be run step by step: the trainer, its batches, and the network by itself.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -144,6 +145,21 @@ impl Subject {
         let begin = Instant::now();
         self.trainer.train_batch(&batch)?;
         Ok(begin.elapsed().as_secs_f64())
+    }
+
+    /// The operations of predicting for a batch, not evaluated.
+    pub(super) fn forward_operations(&mut self) -> Result<BTreeMap<String, usize>> {
+        let predicted = self.network.forward(&self.batches[0].inputs, None)?;
+        kernel::graph::operations([&predicted]).map_err(|source| mlx("forward", source))
+    }
+
+    /// Recurrent layers of the network, both directions counted.
+    pub(super) fn layers(&self) -> usize {
+        match &self.session.config().model {
+            ModelConfig::Stacked(model) => model.layers.len(),
+            ModelConfig::Bidirectional(_) => 2,
+            _ => 1,
+        }
     }
 
     /// Predicts for a batch and gives the seconds until the predictions are there.

@@ -20,7 +20,8 @@ fn source(more: &[(&str, i64)]) -> Source {
 fn roofs() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     ncps_core::kernel::set_threads(1);
-    let key = RoofKey::here(&ncps_profiling::device::detect(), false);
+    let products = crate::run::tf32::Products::OnCpu.text();
+    let key = RoofKey::here(&ncps_profiling::device::detect(), false, products);
     roofs::made_up(&key).keep(&folder.path().join(key.file()));
     folder
 }
@@ -55,6 +56,8 @@ fn a_profile_has_every_documented_number_and_none_twice() {
         "memory.process.resident",
         "graph.operations",
         "graph.host_share",
+        "graph.host_time",
+        "graph.device_share",
         "roof.triad",
         "roof.launch",
         "profile.seconds",
@@ -80,6 +83,14 @@ fn a_profile_has_every_documented_number_and_none_twice() {
         assert!(
             catalogue::explain(name).is_some(),
             "`{name}` is not explained"
+        );
+        let is_listed = |listed: &str| match listed.strip_suffix('*') {
+            Some(family) => name.starts_with(family),
+            None => listed == name,
+        };
+        assert!(
+            catalogue::all().any(|(listed, _)| is_listed(listed)),
+            "{name} is not listed"
         );
     }
     assert_eq!(report.subject.implementation, "fused");

@@ -19,6 +19,7 @@ mod session;
 mod sizes;
 mod summary;
 mod tensorboard;
+pub mod tf32;
 mod training;
 mod verify;
 

@@ -157,6 +157,7 @@ fn facts(results: &Results<'_>) -> Vec<(String, String)> {
         .map_or_else(|| "none".to_owned(), |epoch| (epoch + 1).to_string());
     [
         ("device", session.device.label()),
+        ("f32 products", session.products.text().to_owned()),
         ("machine", session.machine.summary()),
         ("parameters", summary.parameters.to_string()),
         (

@@ -9,10 +9,11 @@ use crate::config::RunConfig;
 use crate::error::{Error, Result};
 
 /// Keys that may change between two sittings: how long, where to, on what, what to keep.
-const FREE: [&str; 10] = [
+const FREE: [&str; 11] = [
     "name",
     "output",
     "device",
+    "tf32",
     "train.epochs",
     "train.checkpoint.",
     "train.early_stopping.",

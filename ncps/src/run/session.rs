@@ -16,6 +16,7 @@ use super::memory;
 use super::model_file::ModelDescription;
 use super::plan::{MemoryEstimate, Plan, Sizes};
 use super::summary::{BaselineSummary, Summary};
+use super::tf32::{self, Products};
 use super::training;
 use crate::config::{self, Loaded, RunConfig};
 use crate::error::{Error, Result};
@@ -26,6 +27,7 @@ pub struct Session {
     pub(super) loaded: Loaded<RunConfig>,
     pub(crate) dataset: Dataset,
     pub(super) device: Chosen,
+    pub(crate) products: Products,
     pub(crate) machine: Machine,
     pub(super) network: Box<dyn Network>,
     pub(super) plan: Plan,
@@ -82,6 +84,14 @@ impl Session {
         let machine = ncps_profiling::device::detect();
         let device = device::choose(&loaded.config.device, device::has_gpu()?, &machine)?;
         device::apply(&device);
+        let is_on = tf32::is_on_here();
+        let products = Products::of(device.backend, &machine, is_on);
+        if let (Some(value), "gpu") = (tf32::needed(loaded.config.tf32, is_on), device.backend) {
+            tracing::warn!(
+                "`tf32` asks for other products than this process was started for: start it with {}={value}",
+                tf32::VARIABLE
+            );
+        }
         let memory = limits
             .memory
             .or_else(|| memory::limit_of(&machine, device.backend));
@@ -107,6 +117,7 @@ impl Session {
             loaded,
             dataset,
             device,
+            products,
             machine,
             network,
             plan,

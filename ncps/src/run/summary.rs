@@ -36,6 +36,9 @@ pub struct Summary {
     pub seed: u64,
     /// What the run computed on.
     pub device: String,
+    /// How f32 products came about: exact or rounded to TF32, and why.
+    #[serde(default)]
+    pub f32_products: String,
     /// Number of trained values.
     pub parameters: usize,
     /// Batches seen, those before a resume included.
@@ -98,6 +101,7 @@ mod tests {
             config: "configs/m3.toml".into(),
             seed: 1,
             device: "cpu".into(),
+            f32_products: "exact".into(),
             parameters: 10,
             steps: 20,
             epochs: 2,
@@ -122,6 +126,7 @@ mod tests {
             "config",
             "seed",
             "device",
+            "f32_products",
             "parameters",
             "steps",
             "epochs",

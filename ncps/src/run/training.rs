@@ -202,6 +202,7 @@ fn blank(session: &Session, config_path: &str) -> Summary {
         config: config_path.to_owned(),
         seed: session.config().seed,
         device: session.device.label(),
+        f32_products: session.products.text().to_owned(),
         parameters: session.plan.parameters,
         steps: 0,
         epochs: 0,

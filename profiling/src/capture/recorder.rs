@@ -57,6 +57,9 @@ struct Failure {
     why: String,
 }
 
+/// File that says what a capture holds and what was left out.
+const CONTENTS: &str = "capture.json";
+
 /// What a capture holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CaptureSummary {
@@ -108,6 +111,17 @@ impl<R: CommandRunner> Recorder<R> {
         }
     }
 
+    /// Makes sure that a later [`Recorder::write`] to `dir` can succeed: makes the folder where it is absent.
+    ///
+    /// # Errors
+    /// [`Error::Recording`] when the folder holds something already or cannot be written.
+    pub fn check(dir: &Path) -> Result<()> {
+        empty(dir)?;
+        let path = dir.join(CONTENTS);
+        write(&path, "")?;
+        fs::remove_file(&path).map_err(|e| failure(&path, &e))
+    }
+
     /// Writes everything recorded so far to `dir`, which must be empty or absent, without serial
     /// numbers, unique identifiers, and names of users and hosts.
     ///
@@ -116,12 +130,7 @@ impl<R: CommandRunner> Recorder<R> {
     pub fn write(&self, dir: &Path) -> Result<CaptureSummary> {
         let redaction = Redaction::of(&*self.runner);
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        fs::create_dir_all(dir).map_err(|e| failure(dir, &e))?;
-        let mut entries = fs::read_dir(dir).map_err(|e| failure(dir, &e))?;
-        if entries.next().is_some() {
-            let detail = "the folder is not empty; name a new one";
-            return Err(failure(dir, &detail));
-        }
+        empty(dir)?;
         let redactions = Cell::new(0);
         let clean = |text: &str| {
             let (text, count) = redaction.apply(text);
@@ -165,10 +174,20 @@ impl<R: CommandRunner> Recorder<R> {
             left_out: summary.left_out,
             failures: &log.failures,
         };
-        let path = dir.join("capture.json");
+        let path = dir.join(CONTENTS);
         let text = serde_json::to_string_pretty(&contents).map_err(|e| failure(&path, &e))?;
         write(&path, &clean(&text))?;
         Ok(summary)
+    }
+}
+
+/// Makes the folder where it is absent, and insists that there is nothing in it.
+fn empty(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).map_err(|e| failure(dir, &e))?;
+    let mut entries = fs::read_dir(dir).map_err(|e| failure(dir, &e))?;
+    match entries.next() {
+        None => Ok(()),
+        Some(_) => Err(failure(dir, &"the folder is not empty; name a new one")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where each metric comes from and what limits it, in words.
 
-/// Names and explanations; a name that ends in a dot explains a family.
+/// Names and explanations; a name that ends in a star explains a family.
 const TEXTS: [(&str, &str); 31] = [
     (
         "cpu.busy",
@@ -23,7 +23,7 @@ const TEXTS: [(&str, &str); 31] = [
         "Mac: macmon, mean of the sensors it knows for this chip. Linux: package sensor.",
     ),
     (
-        "cpu.",
+        "cpu.*",
         "Share or clock of one cluster of cores; the name is the system's own (e, p0, m1, s from \
          powermetrics; slow and fast from macmon, which has two places only).",
     ),
@@ -137,7 +137,7 @@ const TEXTS: [(&str, &str); 31] = [
         "Share of this process's processor time on the fastest cores (Mac: proc_pid_rusage V6).",
     ),
     (
-        "gpu1.",
+        "gpu1.*",
         "The same metric of a further NVIDIA GPU, by nvidia-smi's index.",
     ),
 ];
@@ -156,13 +156,13 @@ pub fn explain(name: &str) -> Option<&'static str> {
     let family = || {
         let is_gpu = name.strip_prefix("gpu").and_then(|r| r.split_once('.'));
         if is_gpu.is_some_and(|(n, _)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit())) {
-            return TEXTS.iter().find(|(known, _)| *known == "gpu1.");
+            return TEXTS.iter().find(|(known, _)| *known == "gpu1.*");
         }
         let field = name.strip_prefix("cpu.")?.split_once('.')?.1;
         let is_cluster = ["busy", "clock"].contains(&field);
         TEXTS
             .iter()
-            .find(|(known, _)| is_cluster && *known == "cpu.")
+            .find(|(known, _)| is_cluster && *known == "cpu.*")
     };
     exact.or_else(family).map(|(_, text)| *text)
 }
@@ -170,5 +170,10 @@ pub fn explain(name: &str) -> Option<&'static str> {
 /// Names that have an explanation of their own.
 pub fn names() -> impl Iterator<Item = &'static str> {
     let names = TEXTS.iter().map(|(name, _)| *name);
-    names.filter(|name| !name.ends_with('.'))
+    names.filter(|name| !name.ends_with('*'))
+}
+
+/// All names and explanations, families included.
+pub(crate) fn texts() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TEXTS.iter().copied()
 }

@@ -17,6 +17,7 @@ mod powermetrics;
 mod rusage;
 mod source;
 
+pub(crate) use explain::texts;
 pub use explain::{explain, names};
 pub use instruments::{TraceSupport, export_commands, trace_support};
 pub(crate) use linux::LinuxFiles;

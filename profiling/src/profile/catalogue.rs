@@ -67,7 +67,7 @@ const fn entry(
 
 /// All metrics that a profile measures itself, in the order of a report. Counters of the machine come from
 /// [`crate::probe`].
-pub const ENTRIES: [Entry; 49] = [
+pub const ENTRIES: [Entry; 51] = [
     entry(
         "time.train_step.median",
         Group::Time,
@@ -261,6 +261,18 @@ pub const ENTRIES: [Entry; 49] = [
         "Share of a training step that the host spends on building its graph, from the step taken apart.",
     ),
     entry(
+        "graph.host_time",
+        Group::Graph,
+        "host work of a train step",
+        "Wall time in which the host builds the graph of a training step as it is run, schedules and launches it: the next one could begin then.",
+    ),
+    entry(
+        "graph.device_share",
+        Group::Graph,
+        "device busy, at least",
+        "Share of a training step in which the host only waits for the device: for so long at least the device works. It also works while the host still launches. Near 0 the host is the limit. What the driver counts is gpu.busy.",
+    ),
+    entry(
         "compile.count",
         Group::Graph,
         "functions compiled",
@@ -388,6 +400,14 @@ pub fn explain(name: &str) -> Option<&'static str> {
     find(name)
         .map(|entry| entry.meaning)
         .or_else(|| crate::probe::explain(name))
+}
+
+/// Every metric that a report can show, with its meaning, in the order of a report; a name such as `cpu.*` stands for a
+/// family whose other part is the system's own.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let own = ENTRIES.iter().map(|entry| (entry.name, entry.meaning));
+    let of_probes = crate::probe::texts().filter(|(name, _)| find(name).is_none());
+    own.chain(of_probes)
 }
 
 /// Place of a metric in a report.

@@ -193,6 +193,7 @@ fn notes(base: &ProfileReport, other: &ProfileReport) -> Vec<String> {
     differ("the network", &a.network, &b.network);
     differ("the device", &a.device, &b.device);
     differ("the implementation", &a.implementation, &b.implementation);
+    differ("the way of f32 products", &a.products, &b.products);
     differ("the number of threads", &a.threads, &b.threads);
     differ("the batch", &a.batch, &b.batch);
     differ("the length of the sequences", &a.time, &b.time);

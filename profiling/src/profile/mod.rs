@@ -107,10 +107,13 @@ pub struct Subject {
     pub network: String,
     /// `cpu` or `gpu`.
     pub device: String,
-    /// `fused` (one operation a layer) or `plain` (MLX operations step by step).
+    /// `fused` (one operation a layer), `plain` (MLX operations step by step) or `partly fused`.
     pub implementation: String,
     /// Whether MLX compiled the step.
     pub is_compiled: bool,
+    /// How f32 products come about: exact or rounded to TF32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub products: Option<String>,
     /// Threads of the kernels on a CPU.
     pub threads: usize,
     /// Sequences B of a batch.
@@ -130,8 +133,13 @@ impl Subject {
     #[must_use]
     pub fn line(&self) -> String {
         let compiled = if self.is_compiled { ", compiled" } else { "" };
+        // On a processor products are never anything but exact.
+        let products = match &self.products {
+            Some(products) if self.device != "cpu" => format!(", f32 products {products}"),
+            _ => String::new(),
+        };
         format!(
-            "{}, {} parameters, batch {} x {} steps x {} features, on {} ({}{compiled})",
+            "{}, {} parameters, batch {} x {} steps x {} features, on {} ({}{compiled}){products}",
             self.network,
             self.parameters,
             self.batch,

@@ -95,7 +95,7 @@ pub use precision::Precision;
 pub use progress::Best;
 pub use resume::Resumed;
 pub use schedule::Schedule;
-pub use stages::StepStages;
+pub use stages::{StepHandover, StepStages};
 pub use trainer::{Outcome, Summary, Trainer};
 
 use crate::Result;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mlx_rs::Array;
-use mlx_rs::transforms::eval;
+use mlx_rs::transforms::{async_eval, eval};
 
 use super::Model;
 use super::batch::Batch;
@@ -27,7 +27,40 @@ pub struct StepStages {
     pub update: Duration,
 }
 
+/// Wall time of one train step as it is run, from the host's side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepHandover {
+    /// Building the graph, scheduling and launching it.
+    pub host: Duration,
+    /// Waiting for the device after that: for so long at least the device was busy.
+    pub wait: Duration,
+}
+
 impl<M: Model + 'static> Trainer<M> {
+    /// Makes one step on a batch as [`Trainer::train_batch`] does, compiled or not, and times how long the host works on it
+    /// and how long it then waits for the device. Gradients are not accumulated over batches: every call updates.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::train_batch`], [`Error::Diverged`] apart.
+    pub fn handed_over_batch(&mut self, batch: &Batch) -> Result<StepHandover> {
+        self.check_batch(batch)?;
+        let begin = Instant::now();
+        let outputs = self.step_graph(batch)?;
+        async_eval(&outputs).map_err(lift)?;
+        let launched = Instant::now();
+        eval(&outputs).map_err(lift)?;
+        let done = Instant::now();
+        let [_, _, updated @ ..] = &outputs[..] else {
+            return Err(lift("the step lost its outputs".into()));
+        };
+        self.take_state(updated)?;
+        self.progress.count(true);
+        Ok(StepHandover {
+            host: launched - begin,
+            wait: done - launched,
+        })
+    }
+
     /// Makes one step on a batch as [`Trainer::train_batch`] does, but evaluates loss, gradients and update one after the
     /// other and times each. Gradients are not accumulated over batches: every call updates.
     ///
@@ -75,14 +108,19 @@ impl<M: Model + 'static> Trainer<M> {
     /// Those of [`Trainer::train_batch`], [`Error::Diverged`] apart.
     pub fn step_operations(&mut self, batch: &Batch) -> Result<BTreeMap<String, usize>> {
         self.check_batch(batch)?;
+        let outputs = self.step_graph(batch)?;
+        graph::operations(&outputs).map_err(lift)
+    }
+
+    /// Loss, weight, norm and new state of one step, not evaluated.
+    fn step_graph(&mut self, batch: &Batch) -> Result<Vec<Array>> {
         let rate = self.progress.learning_rate(&self.shared.config);
         let mut arguments = self.state_arguments(rate);
         arguments.extend(self.shared.frozen.iter().cloned());
         arguments.push(self.key(self.progress.step));
         arguments.extend(self.scale());
         Form::append(&mut arguments, batch);
-        let outputs = self.functions(Form::of(batch)).step.call(&arguments)?;
-        graph::operations(&outputs).map_err(lift)
+        self.functions(Form::of(batch)).step.call(&arguments)
     }
 
     /// Whether the functions of this trainer are compiled.
@@ -130,6 +168,9 @@ mod tests {
             for part in [stages.build, stages.forward, backward, stages.update] {
                 assert!(!part.is_zero(), "{stages:?}");
             }
+            let batch = source.batch(1, step).unwrap();
+            whole.train_batch(&batch).unwrap();
+            assert!(!staged.handed_over_batch(&batch).unwrap().host.is_zero());
         }
         assert_eq!(whole.step(), staged.step());
         whole.synchronise().unwrap();

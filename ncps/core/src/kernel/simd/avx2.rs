@@ -2,12 +2,12 @@
 
 use std::arch::x86_64::{
     __m256, _CMP_EQ_OQ, _CMP_LT_OQ, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehl_ps,
-    _mm_shuffle_ps, _mm_storeu_ps, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps,
+    _mm_sfence, _mm_shuffle_ps, _mm_storeu_ps, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps,
     _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps,
     _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps,
     _mm256_hadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_or_ps,
     _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_sqrt_ps, _mm256_srai_epi32,
-    _mm256_storeu_ps, _mm256_sub_epi32, _mm256_sub_ps,
+    _mm256_storeu_ps, _mm256_stream_ps, _mm256_sub_epi32, _mm256_sub_ps,
 };
 
 use super::{Kernel, Simd};
@@ -69,6 +69,14 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn store_ptr(self, to: *mut f32, v: __m256) {
         with_avx2!(_mm256_storeu_ps(to, v))
+    }
+    #[inline(always)]
+    unsafe fn stream_ptr(self, to: *mut f32, v: __m256) {
+        with_avx2!(_mm256_stream_ps(to, v))
+    }
+    #[inline(always)]
+    fn fence(self) {
+        with_avx2!(_mm_sfence())
     }
     #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {

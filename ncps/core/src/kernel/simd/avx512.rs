@@ -1,14 +1,15 @@
 //! AVX-512: vectors of 16.
 
 use std::arch::x86_64::{
-    __m512, _CMP_EQ_OQ, _CMP_LT_OQ, _mm_add_ps, _mm_storeu_ps, _mm256_add_ps,
+    __m512, _CMP_EQ_OQ, _CMP_LT_OQ, _mm_add_ps, _mm_sfence, _mm_storeu_ps, _mm256_add_ps,
     _mm256_castps256_ps128, _mm256_extractf128_ps, _mm512_abs_ps, _mm512_add_ps, _mm512_castpd_ps,
     _mm512_castps_pd, _mm512_castps_si512, _mm512_castps512_ps256, _mm512_castsi512_ps,
     _mm512_cmp_ps_mask, _mm512_div_ps, _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps,
     _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
     _mm512_rcp14_ps, _mm512_reduce_add_ps, _mm512_reduce_ps, _mm512_scalef_ps, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_ps, _mm512_ternarylogic_epi32,
-    _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+    _mm512_set1_ps, _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_stream_ps, _mm512_sub_ps,
+    _mm512_ternarylogic_epi32, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+    _mm512_unpacklo_ps,
 };
 
 use super::{Kernel, Simd, math};
@@ -75,6 +76,14 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn store_ptr(self, to: *mut f32, v: __m512) {
         with_avx512!(_mm512_storeu_ps(to, v))
+    }
+    #[inline(always)]
+    unsafe fn stream_ptr(self, to: *mut f32, v: __m512) {
+        with_avx512!(_mm512_stream_ps(to, v))
+    }
+    #[inline(always)]
+    fn fence(self) {
+        with_avx512!(_mm_sfence())
     }
     #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {

@@ -51,6 +51,19 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `to` must be valid for writing `LANES` values.
     unsafe fn store_ptr(self, to: *mut f32, v: Self::V);
+    /// Stores past the caches where there is such an instruction; [`Simd::fence`] makes the values readable.
+    ///
+    /// # Safety
+    /// `to` must be valid for writing `LANES` values and aligned to as many, and nothing may read them before
+    /// [`Simd::fence`].
+    #[inline(always)]
+    unsafe fn stream_ptr(self, to: *mut f32, v: Self::V) {
+        // SAFETY: the caller promises more than this needs.
+        unsafe { self.store_ptr(to, v) }
+    }
+    /// Waits until everything stored past the caches is in memory.
+    #[inline(always)]
+    fn fence(self) {}
 
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
