@@ -66,6 +66,16 @@ pub enum Error {
         /// The file that a run directory would have.
         missing: &'static str,
     },
+    /// The results of a run lack a metric.
+    #[error("the run `{}` has no metric `{metric}` on its test part; it has {known}", path.display())]
+    UnknownMetric {
+        /// The run's directory.
+        path: PathBuf,
+        /// The metric that was asked for.
+        metric: String,
+        /// Those that it has.
+        known: String,
+    },
     /// Another process writes to the run directory.
     #[error("the run directory `{}` is in use by another process; wait for it or choose another with --out", path.display())]
     RunLocked {
@@ -175,6 +185,7 @@ impl Error {
             Self::OtherData { .. }
             | Self::RunExists { .. }
             | Self::NotARun { .. }
+            | Self::UnknownMetric { .. }
             | Self::ResumeMismatch { .. }
             | Self::NoGpu => ErrorKind::Config,
             Self::Read { .. }

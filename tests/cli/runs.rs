@@ -58,3 +58,50 @@ fn runs_are_listed_looked_at_and_cleaned() {
     here.fails(&["runs", "nowhere"], 6, &["nowhere"]);
     here.fails(&["status", "."], 2, &["not a run directory"]);
 }
+
+#[test]
+fn runs_of_several_seeds_are_one_row() {
+    let here = Workplace::tiny();
+    for seed in ["3", "4"] {
+        let out = format!("table/tiny-{seed}");
+        here.ok(&["train", "tiny.toml", "--seed", seed, "--out", &out]);
+    }
+    here.ok(&[
+        "train",
+        "tiny.toml",
+        "--set",
+        "train.epochs=2",
+        "--out",
+        "table/short",
+    ]);
+    let table = here.ok(&["runs", "table", "--seeds"]).stdout;
+    let rows: Vec<&str> = table.lines().collect();
+    assert_eq!(rows.len(), 3, "{table}");
+    assert!(
+        rows[2].starts_with("tiny ") && rows[2].contains("3 4"),
+        "{table}"
+    );
+    let markdown = here
+        .ok(&["runs", "table", "--seeds", "--markdown", "--metric", "loss"])
+        .stdout;
+    assert!(
+        markdown.starts_with("| runs | seeds |") && markdown.contains("\n|---|"),
+        "{markdown}"
+    );
+    let lines = here.ok(&["runs", "table", "--seeds", "--json"]).stdout;
+    let group: serde_json::Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
+    assert_eq!(group["seeds"], serde_json::json!([3, 4]));
+    let values = group["values"].as_array().unwrap();
+    let mean = values
+        .iter()
+        .map(|value| value.as_f64().unwrap())
+        .sum::<f64>()
+        / 2.0;
+    assert!((group["mean"].as_f64().unwrap() - mean).abs() < 1e-12);
+    here.fails(
+        &["runs", "table", "--seeds", "--metric", "f2"],
+        2,
+        &["`f2`", "mse"],
+    );
+    here.fails(&["runs", "table", "--metric", "mse"], 2, &["--seeds"]);
+}
