@@ -90,6 +90,46 @@ impl TimePlan {
     }
 }
 
+/// How raw rows become steps: spans made, targets paired, values filled and scaled.
+#[derive(Debug, Clone)]
+pub(crate) struct Preparation {
+    pub(crate) horizon: usize,
+    /// Features of a row.
+    pub(crate) features: usize,
+    /// Targets of a row.
+    pub(crate) targets: usize,
+    normaliser: Normaliser,
+    time: Option<TimeSchema>,
+}
+
+impl Preparation {
+    pub(crate) fn apply(&self, raw: RawSeries) -> Series {
+        let horizon = self.horizon;
+        let steps = raw.rows.saturating_sub(horizon);
+        let timespans = self
+            .time
+            .as_ref()
+            .zip(raw.times.as_ref())
+            .map(|(schema, times)| {
+                let mut spans = schema.spans(times, horizon);
+                spans.truncate(steps);
+                spans
+            });
+        let mut features = raw.features;
+        features.truncate(steps * self.features);
+        self.normaliser.inputs(&mut features);
+        let mut targets = raw.targets;
+        targets.drain(..(horizon * self.targets).min(targets.len()));
+        apply(&mut targets, &self.normaliser.targets);
+        Series {
+            name: raw.name,
+            features,
+            targets,
+            timespans,
+        }
+    }
+}
+
 /// Windows of the three parts over one list of series.
 struct PartWindows {
     train: Vec<Window>,
@@ -107,9 +147,10 @@ impl Assembly {
         let leaks = self.leaks(&series, &windows)?;
         let augment = self.augment(&normaliser);
         let layout = self.layout(&windows, time.is_some());
+        let preparation = self.preparation(&normaliser, time.as_ref());
         let series: Vec<Series> = series
             .into_iter()
-            .map(|one| self.prepare(one, &normaliser, time.as_ref()))
+            .map(|one| preparation.apply(one))
             .collect();
         let series = Arc::new(series);
         let set = |windows| WindowSet::new(Arc::clone(&series), windows, layout);
@@ -144,7 +185,7 @@ impl Assembly {
         }
     }
 
-    fn augment(&self, normaliser: &Normaliser) -> Option<Arc<Augment>> {
+    pub(crate) fn augment(&self, normaliser: &Normaliser) -> Option<Arc<Augment>> {
         let config = self.augment?;
         let kinds = if self.kinds.is_empty() {
             vec![FeatureKind::Value; self.features.len()]
@@ -208,13 +249,7 @@ impl Assembly {
         time: Option<&TimeSchema>,
     ) -> Normaliser {
         let (inputs, outputs) = (self.features.len(), self.targets.len());
-        let mut features = Fitter::new(self.normalise.features, inputs);
-        let scaling = if self.task.is_classification() {
-            Scaling::None
-        } else {
-            self.normalise.targets
-        };
-        let mut targets = Fitter::new(scaling, outputs);
+        let [mut features, mut targets] = self.fitters();
         // Windows come series by series in rising order, so a row is new if it lies past the last one seen.
         let mut seen = (usize::MAX, 0);
         for window in windows {
@@ -231,7 +266,29 @@ impl Assembly {
             }
             seen = (window.series, window.start + window.steps);
         }
-        let targets = if outputs == 0 {
+        self.normaliser([features, targets], time)
+    }
+
+    /// What collects features and targets of the training rows.
+    pub(crate) fn fitters(&self) -> [Fitter; 2] {
+        let scaling = if self.task.is_classification() {
+            Scaling::None
+        } else {
+            self.normalise.targets
+        };
+        [
+            Fitter::new(self.normalise.features, self.features.len()),
+            Fitter::new(scaling, self.targets.len()),
+        ]
+    }
+
+    /// The scaling that the collected rows ask for.
+    pub(crate) fn normaliser(
+        &self,
+        [features, targets]: [Fitter; 2],
+        time: Option<&TimeSchema>,
+    ) -> Normaliser {
+        let targets = if self.targets.is_empty() {
             vec![Scale::IDENTITY]
         } else {
             targets.finish()
@@ -266,20 +323,32 @@ impl Assembly {
     }
 
     fn time_schema(&self, series: &[RawSeries], windows: &[Window]) -> Option<TimeSchema> {
-        let plan = self.time.as_ref()?;
-        let horizon = self.task.horizon();
-        let forecast = if horizon > 0 {
+        let ahead = self.median_ahead()?;
+        self.time_schema_of(median_step(series, windows, ahead))
+    }
+
+    /// How many rows apart the times are whose median step scales the spans; `None` for data without times.
+    pub(crate) fn median_ahead(&self) -> Option<usize> {
+        let span = self.span(self.time.as_ref()?);
+        Some(match span {
+            Span::UntilNext => self.task.horizon().max(1),
+            Span::SincePrevious => 1,
+        })
+    }
+
+    fn span(&self, plan: &TimePlan) -> Span {
+        let forecast = if self.task.horizon() > 0 {
             Span::UntilNext
         } else {
             Span::SincePrevious
         };
-        let span = plan.span.unwrap_or(forecast);
-        let ahead = if span == Span::UntilNext {
-            horizon.max(1)
-        } else {
-            1
-        };
-        let median = median_step(series, windows, ahead);
+        plan.span.unwrap_or(forecast)
+    }
+
+    /// How spans are made, given the median step.
+    pub(crate) fn time_schema_of(&self, median: f64) -> Option<TimeSchema> {
+        let plan = self.time.as_ref()?;
+        let span = self.span(plan);
         let scale = plan.scale.unwrap_or(median);
         let edge = (plan.edge.unwrap_or(median) / scale) as f32;
         Some(TimeSchema {
@@ -304,6 +373,12 @@ impl Assembly {
         };
         let longest = all().map(|window| window.steps).max().unwrap_or(0);
         let time = self.windows.length.unwrap_or(longest);
+        let has_mask = all().any(|window| window.steps < time);
+        self.layout_of(time, has_timespans, has_mask)
+    }
+
+    /// What batches of `time` steps look like.
+    pub(crate) fn layout_of(&self, time: usize, has_timespans: bool, has_mask: bool) -> Layout {
         Layout {
             time,
             features: self.features.len(),
@@ -311,39 +386,30 @@ impl Assembly {
             classes: self.task.is_classification().then_some(self.classes.len()),
             each_step: self.task.is_each_step(),
             has_timespans,
-            has_mask: all().any(|window| window.steps < time),
+            has_mask,
             has_gaps: !self.missing.is_error(),
         }
     }
 
-    fn prepare(
+    pub(crate) fn preparation(
         &self,
-        raw: RawSeries,
         normaliser: &Normaliser,
         time: Option<&TimeSchema>,
-    ) -> Series {
-        let horizon = self.task.horizon();
-        let steps = raw.rows.saturating_sub(horizon);
-        let timespans = time.zip(raw.times.as_ref()).map(|(schema, times)| {
-            let mut spans = schema.spans(times, horizon);
-            spans.truncate(steps);
-            spans
-        });
-        let mut features = raw.features;
-        features.truncate(steps * self.features.len());
-        normaliser.inputs(&mut features);
-        let mut targets = raw.targets;
-        targets.drain(..(horizon * self.targets.len()).min(targets.len()));
-        apply(&mut targets, &normaliser.targets);
-        Series {
-            name: raw.name,
-            features,
-            targets,
-            timespans,
+    ) -> Preparation {
+        Preparation {
+            horizon: self.task.horizon(),
+            features: self.features.len(),
+            targets: self.targets.len(),
+            normaliser: normaliser.clone(),
+            time: time.cloned(),
         }
     }
 
-    fn schema(&mut self, normaliser: Normaliser, time: Option<TimeSchema>) -> DataSchema {
+    pub(crate) fn schema(
+        &mut self,
+        normaliser: Normaliser,
+        time: Option<TimeSchema>,
+    ) -> DataSchema {
         let task = if self.task.is_classification() {
             Task::Classification {
                 classes: std::mem::take(&mut self.classes),
@@ -435,7 +501,8 @@ fn median_step(series: &[RawSeries], windows: &[Window], ahead: usize) -> f64 {
     if median > 0.0 { median } else { 1.0 }
 }
 
-fn check_classes(dataset: &Dataset) -> Result<()> {
+/// Refuses a classification whose training part knows one class only.
+pub(crate) fn check_classes(dataset: &Dataset) -> Result<()> {
     let (Some(counts), Task::Classification { classes }) =
         (dataset.train.class_counts(), &dataset.schema.task)
     else {
@@ -466,6 +533,7 @@ mod tests {
             file: 0,
             part: None,
             rows,
+            first: 0,
             times: Some((0..rows).map(|row| step * row as f64).collect()),
             features: values.clone(),
             targets: values,
@@ -538,12 +606,10 @@ mod tests {
             seed: 7,
         });
         let dataset = assembly.build().unwrap();
-        let mut all = [
-            dataset.train.windows(),
-            dataset.validation.windows(),
-            dataset.test.windows(),
-        ]
-        .concat();
+        let mut all: Vec<Window> = [&dataset.train, &dataset.validation, &dataset.test]
+            .into_iter()
+            .flat_map(WindowSet::windows)
+            .collect();
         assert_eq!(
             [
                 dataset.train.len(),

@@ -12,7 +12,8 @@ use crate::window::WindowSet;
 pub struct Baseline {
     /// `persistence` (a forecast repeats the present value), `mean` (of the training targets) or `majority` (class of the training part).
     pub name: &'static str,
-    /// `mse`, `mae`, `r2` in the targets' own units, or `accuracy`, `balanced_accuracy`, `f1`; a metric that is undefined on the part is absent.
+    /// `mse`, `mae`, `r2` in the targets' own units, or `accuracy`, `balanced_accuracy`, `f1`; a metric that is undefined on the part is absent,
+    /// and so are all where a streamed file can no longer be read.
     pub metrics: BTreeMap<String, f64>,
 }
 
@@ -59,16 +60,16 @@ fn persistent_features(schema: &DataSchema) -> Option<Vec<usize>> {
 fn persistence(schema: &DataSchema, part: &WindowSet, features: &[usize]) -> BTreeMap<String, f64> {
     let scales = &schema.normaliser.features;
     let mut errors = Errors::new(features.len());
-    for window in part.windows() {
-        let pairs = part.feature_rows(window).zip(part.target_rows(window));
+    let visited = part.each(|placed| {
+        let pairs = placed.feature_rows().zip(placed.target_rows());
         for (now, target) in pairs.filter(|(_, target)| is_there(target)) {
             for (column, &feature) in features.iter().enumerate() {
                 let predicted = scales[feature].restore(f64::from(now[feature]));
                 errors.add(column, predicted, raw_target(schema, column, target));
             }
         }
-    }
-    errors.finish()
+    });
+    visited.map_or_else(|_| BTreeMap::new(), |()| errors.finish())
 }
 
 fn mean(dataset: &Dataset, part: &WindowSet) -> BTreeMap<String, f64> {
@@ -76,25 +77,23 @@ fn mean(dataset: &Dataset, part: &WindowSet) -> BTreeMap<String, f64> {
     let width = schema.targets.len();
     let mut sums = vec![0.0; width];
     let mut count = 0.0;
-    for window in dataset.train.windows() {
-        for target in dataset
-            .train
-            .target_rows(window)
-            .filter(|row| is_there(row))
-        {
+    let summed = dataset.train.each(|placed| {
+        for target in placed.target_rows().filter(|row| is_there(row)) {
             (0..width).for_each(|column| sums[column] += raw_target(schema, column, target));
             count += 1.0;
         }
-    }
+    });
     let mut errors = Errors::new(width);
-    for window in part.windows() {
-        for target in part.target_rows(window).filter(|row| is_there(row)) {
+    let visited = part.each(|placed| {
+        for target in placed.target_rows().filter(|row| is_there(row)) {
             for (column, sum) in sums.iter().enumerate() {
                 errors.add(column, sum / count, raw_target(schema, column, target));
             }
         }
-    }
-    errors.finish()
+    });
+    summed
+        .and(visited)
+        .map_or_else(|_| BTreeMap::new(), |()| errors.finish())
 }
 
 /// Whether a step has all its targets.

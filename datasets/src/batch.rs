@@ -4,7 +4,8 @@ use crate::augment::Draw;
 use crate::error::{Error, Result};
 use crate::random::Random;
 use crate::sampling::{Classes, Sampling};
-use crate::window::{Window, WindowSet};
+use crate::stream::Reader;
+use crate::window::{Layout, Placed, Source, WindowSet};
 
 /// Timespan of padded steps: any positive number, since their mask or weight is 0.
 const PADDED_TIMESPAN: f32 = 1.0;
@@ -45,11 +46,16 @@ pub struct Batches {
     epoch: Option<u64>,
     /// The windows of each class, where an epoch draws classes alike.
     classes: Option<Classes>,
+    /// What reads windows that are not in memory, whose order it keeps too.
+    reader: Option<Reader>,
 }
 
 impl Batches {
     pub(crate) fn new(set: WindowSet, batch_size: usize, shuffle: Option<u64>) -> Self {
-        let order = (0..set.len() as u32).collect();
+        let (order, reader) = match set.source() {
+            Source::Memory { windows, .. } => ((0..windows.len() as u32).collect(), None),
+            Source::Stream(windows) => (Vec::new(), Some(Reader::new(windows.clone(), shuffle))),
+        };
         let is_balanced = shuffle.is_some() && set.training().sampling == Sampling::Balanced;
         let classes = if is_balanced { Classes::of(&set) } else { None };
         Self {
@@ -59,6 +65,7 @@ impl Batches {
             shuffle,
             order,
             epoch: None,
+            reader,
         }
     }
 
@@ -70,6 +77,11 @@ impl Batches {
     /// Samples of a batch, B.
     pub fn batch_size(&self) -> usize {
         self.batch_size
+    }
+
+    /// Whether epochs differ in their order.
+    pub fn is_shuffled(&self) -> bool {
+        self.shuffle.is_some()
     }
 
     /// The windows behind the batches.
@@ -115,9 +127,15 @@ impl Batches {
             let reason = format!("step {step} of an epoch of {} steps", self.steps());
             return Err(Error::BatchMismatch { reason });
         }
-        self.arrange(epoch);
         let start = step * self.batch_size;
-        let end = (start + self.batch_size).min(self.order.len());
+        let end = (start + self.batch_size).min(self.set.len());
+        if let Some(reader) = &mut self.reader {
+            self.order = (start..end)
+                .map(|place| reader.window(epoch, place))
+                .collect();
+            return Ok(&self.order);
+        }
+        self.arrange(epoch);
         Ok(&self.order[start..end])
     }
 
@@ -126,23 +144,44 @@ impl Batches {
     /// # Errors
     /// [`Error::BatchMismatch`] for a step past the epoch's end, or buffers of another set.
     pub fn fill(&mut self, epoch: u64, step: usize, batch: &mut HostBatch) -> Result<()> {
-        self.samples(epoch, step)?;
+        if step >= self.steps() {
+            let reason = format!("step {step} of an epoch of {} steps", self.steps());
+            return Err(Error::BatchMismatch { reason });
+        }
         self.check(batch)?;
+        if self.reader.is_none() {
+            self.arrange(epoch);
+        }
+        let layout = self.set.layout();
         let start = step * self.batch_size;
         for slot in 0..self.batch_size {
-            let sample = self.order.get(start + slot);
-            let window = sample.map(|&index| self.set.windows()[index as usize]);
-            self.fill_slot(slot, window.as_ref(), batch);
+            let place = start + slot;
+            if place >= self.set.len() {
+                fill_slot(layout, slot, None, batch);
+                continue;
+            }
+            let placed = match (&mut self.reader, self.set.source()) {
+                (Some(reader), _) => {
+                    let (series, start, steps) = reader.read(epoch, place)?;
+                    self.set.placed(series, start, steps)
+                }
+                (None, Source::Memory { series, windows }) => {
+                    let window = windows[self.order[place] as usize];
+                    self.set
+                        .placed(&series[window.series], window.start, window.steps)
+                }
+                (None, Source::Stream(_)) => continue,
+            };
+            let steps = placed.steps;
+            fill_slot(layout, slot, Some(placed), batch);
             let augment = self.set.training().augment.as_ref();
-            if let (Some(augment), Some(seed), Some(window), Some(_)) =
-                (augment, self.shuffle, window, sample)
-            {
+            if let (Some(augment), Some(seed)) = (augment, self.shuffle) {
                 let draw = Draw {
                     seed,
                     epoch,
-                    window: (start + slot) as u32,
+                    window: place as u32,
                 };
-                augment.apply(batch, slot, window.steps, draw);
+                augment.apply(batch, slot, steps, draw);
             }
         }
         Ok(())
@@ -180,53 +219,51 @@ impl Batches {
         );
         Err(Error::BatchMismatch { reason })
     }
+}
 
-    fn fill_slot(&self, slot: usize, window: Option<&Window>, batch: &mut HostBatch) {
-        let layout = self.set.layout();
-        let time = layout.time;
-        let steps = window.map_or(0, |window| window.steps);
-        let source = window.map(|window| (self.set.series_of(window), window.start));
-        let row = |width: usize| slot * time * width..(slot + 1) * time * width;
+/// Fills one sample of a batch with a window, or with padding.
+fn fill_slot(layout: Layout, slot: usize, window: Option<Placed<'_>>, batch: &mut HostBatch) {
+    let time = layout.time;
+    let steps = window.map_or(0, |window| window.steps);
+    let source = window.map(|window| (window.series, window.start));
+    let row = |width: usize| slot * time * width..(slot + 1) * time * width;
 
-        let features =
-            source.map(|(series, start)| from(&series.features, start, steps, layout.features));
-        put(&mut batch.x[row(layout.features)], features, 0.0);
-        if let Some(timespans) = &mut batch.timespans {
-            let spans = source.and_then(|(series, start)| {
-                Some(from(series.timespans.as_ref()?, start, steps, 1))
-            });
-            put(&mut timespans[row(1)], spans, PADDED_TIMESPAN);
+    let features =
+        source.map(|(series, start)| from(&series.features, start, steps, layout.features));
+    put(&mut batch.x[row(layout.features)], features, 0.0);
+    if let Some(timespans) = &mut batch.timespans {
+        let spans = source
+            .and_then(|(series, start)| Some(from(series.timespans.as_ref()?, start, steps, 1)));
+        put(&mut timespans[row(1)], spans, PADDED_TIMESPAN);
+    }
+    if let Some(mask) = &mut batch.mask {
+        let (real, padding) = mask[row(1)].split_at_mut(steps);
+        real.fill(1.0);
+        padding.fill(0.0);
+    }
+    if layout.each_step {
+        let targets =
+            source.map(|(series, start)| from(&series.targets, start, steps, layout.targets));
+        put(&mut batch.targets[row(layout.targets)], targets, 0.0);
+        let (real, padding) = batch.weights[row(1)].split_at_mut(steps);
+        real.fill(1.0);
+        padding.fill(0.0);
+        if layout.has_gaps {
+            let targets = &mut batch.targets[row(layout.targets)];
+            close_gaps(targets, layout.targets, &mut batch.weights[row(1)]);
         }
-        if let Some(mask) = &mut batch.mask {
-            let (real, padding) = mask[row(1)].split_at_mut(steps);
-            real.fill(1.0);
-            padding.fill(0.0);
-        }
-        if layout.each_step {
-            let targets =
-                source.map(|(series, start)| from(&series.targets, start, steps, layout.targets));
-            put(&mut batch.targets[row(layout.targets)], targets, 0.0);
-            let (real, padding) = batch.weights[row(1)].split_at_mut(steps);
-            real.fill(1.0);
-            padding.fill(0.0);
-            if layout.has_gaps {
-                let targets = &mut batch.targets[row(layout.targets)];
-                close_gaps(targets, layout.targets, &mut batch.weights[row(1)]);
-            }
-        } else {
-            let last = source
-                .map(|(series, start)| from(&series.targets, start + steps - 1, 1, layout.targets));
-            put(
-                &mut batch.targets[slot * layout.targets..(slot + 1) * layout.targets],
-                last,
-                0.0,
-            );
-            batch.weights[slot] = if window.is_some() { 1.0 } else { 0.0 };
-            if layout.has_gaps {
-                let targets =
-                    &mut batch.targets[slot * layout.targets..(slot + 1) * layout.targets];
-                close_gaps(targets, layout.targets, &mut batch.weights[slot..=slot]);
-            }
+    } else {
+        let last = source
+            .map(|(series, start)| from(&series.targets, start + steps - 1, 1, layout.targets));
+        put(
+            &mut batch.targets[slot * layout.targets..(slot + 1) * layout.targets],
+            last,
+            0.0,
+        );
+        batch.weights[slot] = if window.is_some() { 1.0 } else { 0.0 };
+        if layout.has_gaps {
+            let targets = &mut batch.targets[slot * layout.targets..(slot + 1) * layout.targets];
+            close_gaps(targets, layout.targets, &mut batch.weights[slot..=slot]);
         }
     }
 }

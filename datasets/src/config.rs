@@ -50,11 +50,22 @@ impl DataConfig {
     /// # Errors
     /// Every variant of [`Error`] but those of writing and batching.
     pub fn load(&self, base_dir: &Path) -> Result<Dataset> {
+        self.load_with(base_dir, None)
+    }
+
+    /// As [`DataConfig::load`], with a folder that keeps what took long to make (see `streaming`) for the next time.
+    ///
+    /// Without one, streamed rows go to a folder of their own in the system's place for temporary files, which is removed with
+    /// the data set.
+    ///
+    /// # Errors
+    /// Those of [`DataConfig::load`].
+    pub fn load_with(&self, base_dir: &Path, cache: Option<&Path>) -> Result<Dataset> {
         self.validate()?;
         match self {
-            Self::Csv(table) => crate::table::load(table, Format::Csv, base_dir),
-            Self::Parquet(table) => crate::table::load(table, Format::Parquet, base_dir),
-            Self::Arrow(table) => crate::table::load(table, Format::Arrow, base_dir),
+            Self::Csv(table) => crate::table::load(table, Format::Csv, base_dir, cache),
+            Self::Parquet(table) => crate::table::load(table, Format::Parquet, base_dir, cache),
+            Self::Arrow(table) => crate::table::load(table, Format::Arrow, base_dir, cache),
             Self::Npy(arrays) => crate::arrays::load_npy(arrays, base_dir),
             Self::Npz(arrays) => crate::arrays::load_npz(arrays, base_dir),
             Self::Idx(arrays) => crate::arrays::load_idx(arrays, base_dir),
@@ -70,6 +81,10 @@ impl DataConfig {
     /// [`Error::Config`] with the key and what was expected.
     pub fn validate(&self) -> Result<()> {
         match self {
+            Self::Csv(table) | Self::Arrow(table) if table.streaming => Err(config(
+                "streaming",
+                "only Parquet files are streamed: remove the key, or convert the file",
+            )),
             Self::Csv(table) => table.validate(),
             Self::Parquet(table) | Self::Arrow(table) if table.delimiter != default_delimiter() => {
                 Err(config(
@@ -156,6 +171,9 @@ pub struct TableConfig {
     /// What is done where one part of the data is known from another; it is said unless set.
     #[serde(default)]
     pub leakage: LeakPolicy,
+    /// Whether rows stay on the disk, so that files may be larger than the memory; Parquet only, needs `window`.
+    #[serde(default)]
+    pub streaming: bool,
 }
 
 impl TableConfig {
@@ -172,6 +190,9 @@ impl TableConfig {
         self.windows().validate()?;
         self.split.validate()?;
         self.validate_columns()?;
+        if self.streaming {
+            crate::stream::check(self)?;
+        }
         if self.task.horizon() == 0 && self.targets.is_empty() && !self.task.is_forecast() {
             return Err(config(
                 "targets",

@@ -84,6 +84,16 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// Rows of one series lie apart, which a stream cannot bring together.
+    #[error(
+        "`{path}`: the rows of series `{series}` are not together: sort the file by `data.group`, or set `data.streaming = false`"
+    )]
+    Scattered {
+        /// The file.
+        path: PathBuf,
+        /// The series.
+        series: String,
+    },
     /// A file has no data rows.
     #[error("`{path}` is empty: expected a header and at least one row of data")]
     EmptyFile {
@@ -287,6 +297,20 @@ impl Error {
             Self::BatchMismatch { .. } => ErrorKind::Config,
             _ => ErrorKind::Data,
         }
+    }
+
+    /// Counts rows from the file's begin, where the reader saw only those behind the first `before`.
+    pub(crate) fn behind(mut self, before: usize) -> Self {
+        match &mut self {
+            Self::RaggedRow { row, .. }
+            | Self::NotANumber { row, .. }
+            | Self::NotFinite { row, .. }
+            | Self::InvalidTime { row, .. }
+            | Self::TimeBackwards { row, .. }
+            | Self::TimeTwice { row, .. } => *row += before,
+            _ => {}
+        }
+        self
     }
 
     /// Wraps a read failure; an absent file gets its own variant.

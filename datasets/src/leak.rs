@@ -10,7 +10,7 @@ use crate::series::RawSeries;
 use crate::window::Window;
 
 /// Shorter series may well be the same by chance.
-const SHORTEST: usize = 16;
+pub(crate) const SHORTEST: usize = 16;
 
 /// What is done about a leak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -44,6 +44,7 @@ mod sampling;
 mod selection;
 mod series;
 mod split;
+mod stream;
 mod table;
 mod time;
 mod window;

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::archive::zip;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::readers::{array_frame, arrow, csv, idx, npy, npz};
+use crate::readers::{array_frame, arrow, csv, idx, npy, npz, parquet};
 
 /// What errors call the bytes.
 const NAME: &str = "bytes in memory";
@@ -26,6 +26,14 @@ pub fn csv(bytes: &[u8], delimiter: char) -> Result<Frame> {
 /// As [`Frame::read`].
 pub fn arrow(bytes: &[u8]) -> Result<Frame> {
     arrow::parse(Path::new(NAME), bytes, None)
+}
+
+/// Reads a Parquet file.
+///
+/// # Errors
+/// As [`Frame::read`].
+pub fn parquet(bytes: &[u8]) -> Result<Frame> {
+    parquet::parse(Path::new(NAME), bytes)
 }
 
 /// Reads a npy array of shape `[T]` or `[T, F]`.

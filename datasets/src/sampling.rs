@@ -25,14 +25,17 @@ impl Classes {
     /// `None` for a regression, or where there is one class only.
     pub(crate) fn of(set: &WindowSet) -> Option<Self> {
         let mut classes = vec![Vec::new(); set.layout().classes?];
-        for (index, window) in (0u32..).zip(set.windows()) {
-            let label = set.target_rows(window).last().map(|target| target[0]);
+        let mut index = 0u32;
+        let visited = set.each(|placed| {
+            let label = placed.target_rows().last().map(|target| target[0]);
             if let Some(label) = label.filter(|label| !label.is_nan())
                 && let Some(class) = classes.get_mut(label as usize)
             {
                 class.push(index);
             }
-        }
+            index += 1;
+        });
+        visited.ok()?;
         classes.retain(|class| !class.is_empty());
         (classes.len() > 1).then_some(Self(classes))
     }

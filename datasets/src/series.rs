@@ -10,6 +10,8 @@ pub(crate) struct RawSeries {
     /// Value of the column that tells the parts apart, where a split by column is asked for.
     pub(crate) part: Option<String>,
     pub(crate) rows: usize,
+    /// Where its rows begin in a store; 0 for a series in memory.
+    pub(crate) first: u64,
     /// `[rows]` in the time unit.
     pub(crate) times: Option<Vec<f64>>,
     /// `[rows, features]`.
@@ -30,6 +32,7 @@ impl RawSeries {
             file: self.file,
             part: self.part.clone(),
             rows: to - from,
+            first: self.first + from as u64,
             times: self.times.as_ref().map(|times| times[from..to].to_vec()),
             features: wide(&self.features),
             targets: wide(&self.targets),

@@ -224,6 +224,21 @@ pub(crate) fn split(
     split: &SplitConfig,
     time_unit: Option<TimeUnit>,
 ) -> Result<Parts> {
+    let first = |one: &RawSeries, point: f64| {
+        let times = one.times.as_deref().unwrap_or_default();
+        Ok(times.partition_point(|time| *time < point))
+    };
+    split_with(series, files, split, time_unit, first)
+}
+
+/// As [`split`]; `first` finds a series' first row at or after a point in time.
+pub(crate) fn split_with(
+    series: Vec<RawSeries>,
+    files: &[PathBuf],
+    split: &SplitConfig,
+    time_unit: Option<TimeUnit>,
+    first: impl Fn(&RawSeries, f64) -> Result<usize>,
+) -> Result<Parts> {
     match split {
         SplitConfig::Fraction(fraction) => by_fraction(series, fraction),
         SplitConfig::Files(selection) => {
@@ -239,7 +254,7 @@ pub(crate) fn split(
                 places.binary_search(&series.name).unwrap_or(usize::MAX)
             })
         }
-        SplitConfig::Time(points) => by_time(series, points, time_unit),
+        SplitConfig::Time(points) => by_time(series, points, time_unit, first),
         SplitConfig::Column(column) => by_column(series, column),
     }
 }
@@ -336,7 +351,12 @@ fn draw_series(series: Vec<RawSeries>, split: &FractionSplit) -> Result<Parts> {
     Ok(parts)
 }
 
-fn by_time(series: Vec<RawSeries>, split: &TimeSplit, unit: Option<TimeUnit>) -> Result<Parts> {
+fn by_time(
+    series: Vec<RawSeries>,
+    split: &TimeSplit,
+    unit: Option<TimeUnit>,
+    first: impl Fn(&RawSeries, f64) -> Result<usize>,
+) -> Result<Parts> {
     let unit = unit.ok_or_else(|| config("split", "a split by time needs `data.time`"))?;
     let (validation, test) = (split.validation.value(unit)?, split.test.value(unit)?);
     if validation > test {
@@ -347,9 +367,7 @@ fn by_time(series: Vec<RawSeries>, split: &TimeSplit, unit: Option<TimeUnit>) ->
     }
     let mut parts = Parts::default();
     for one in &series {
-        let times = one.times.as_deref().unwrap_or_default();
-        let first = |point: f64| times.partition_point(|time| *time < point);
-        push_cuts(&mut parts, one, first(validation), first(test));
+        push_cuts(&mut parts, one, first(one, validation)?, first(one, test)?);
     }
     Ok(parts)
 }
@@ -455,6 +473,7 @@ mod tests {
     fn series(name: &str, file: usize, rows: usize) -> RawSeries {
         let values: Vec<f32> = (0..rows).map(|row| (file * 1000 + row) as f32).collect();
         RawSeries {
+            first: 0,
             name: name.to_owned(),
             file,
             part: None,

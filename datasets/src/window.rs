@@ -8,6 +8,7 @@ use crate::config::Windows;
 use crate::error::{Error, Result};
 use crate::sampling::Sampling;
 use crate::series::Series;
+use crate::stream::StreamedWindows;
 
 /// A stretch of a series that is one sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,10 +24,31 @@ pub struct Window {
 /// The windows of one part of the data; cloning shares the data.
 #[derive(Debug, Clone)]
 pub struct WindowSet {
-    series: Arc<Vec<Series>>,
-    windows: Arc<[Window]>,
+    windows: Source,
     layout: Layout,
     training: Training,
+}
+
+/// Where the windows and their values are.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    /// All series in memory.
+    Memory {
+        series: Arc<Vec<Series>>,
+        windows: Arc<[Window]>,
+    },
+    /// Rows in a file, read block by block.
+    Stream(Arc<StreamedWindows>),
+}
+
+/// A window and the series in memory that it lies in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placed<'a> {
+    pub(crate) series: &'a Series,
+    /// First step in that series.
+    pub(crate) start: usize,
+    pub(crate) steps: usize,
+    layout: Layout,
 }
 
 /// What holds for shuffled batches alone.
@@ -63,11 +85,25 @@ pub(crate) struct DrawnWindows {
 impl WindowSet {
     pub(crate) fn new(series: Arc<Vec<Series>>, windows: Vec<Window>, layout: Layout) -> Self {
         Self {
-            series,
-            windows: windows.into(),
+            windows: Source::Memory {
+                series,
+                windows: windows.into(),
+            },
             layout,
             training: Training::default(),
         }
+    }
+
+    pub(crate) fn streamed(windows: StreamedWindows, layout: Layout) -> Self {
+        Self {
+            windows: Source::Stream(Arc::new(windows)),
+            layout,
+            training: Training::default(),
+        }
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.windows
     }
 
     /// Makes shuffled batches draw and vary windows in this way.
@@ -84,17 +120,33 @@ impl WindowSet {
 
     /// The number of windows.
     pub fn len(&self) -> usize {
-        self.windows.len()
+        match &self.windows {
+            Source::Memory { windows, .. } => windows.len(),
+            Source::Stream(stream) => stream.len(),
+        }
     }
 
     /// Whether there is no window at all.
     pub fn is_empty(&self) -> bool {
-        self.windows.is_empty()
+        self.len() == 0
     }
 
     /// The windows in the order of the data.
-    pub fn windows(&self) -> &[Window] {
-        &self.windows
+    pub fn windows(&self) -> impl Iterator<Item = Window> + '_ {
+        (0..self.len()).filter_map(|index| self.window(index))
+    }
+
+    /// One window, counted in the order of the data.
+    pub fn window(&self, index: usize) -> Option<Window> {
+        match &self.windows {
+            Source::Memory { windows, .. } => windows.get(index).copied(),
+            Source::Stream(stream) => stream.window(index),
+        }
+    }
+
+    /// Whether values stay in a file and are read when they are needed.
+    pub fn is_streamed(&self) -> bool {
+        matches!(self.windows, Source::Stream(_))
     }
 
     /// Steps of every batch, T: the window length, or the longest series where windows are whole series.
@@ -129,30 +181,42 @@ impl WindowSet {
 
     /// Real steps of all windows together.
     pub fn steps_total(&self) -> usize {
-        self.windows.iter().map(|window| window.steps).sum()
+        match &self.windows {
+            Source::Memory { windows, .. } => windows.iter().map(|window| window.steps).sum(),
+            Source::Stream(stream) => stream.steps_total(),
+        }
+    }
+
+    /// Steps that are in memory: those of all windows, or of the buffers that a stream is read through.
+    pub fn steps_held(&self) -> usize {
+        match &self.windows {
+            Source::Memory { .. } => self.steps_total(),
+            Source::Stream(stream) => stream.steps_held(),
+        }
     }
 
     /// Name of the series that a window lies in: a group's value or a file's name.
     pub fn series_name(&self, window: usize) -> &str {
-        self.windows
-            .get(window)
-            .map_or("", |window| &self.series[window.series].name)
+        let Some(window) = self.window(window) else {
+            return "";
+        };
+        match &self.windows {
+            Source::Memory { series, .. } => &series[window.series].name,
+            Source::Stream(stream) => stream.series_name(window.series),
+        }
     }
 
-    /// How often each class is a target; `None` for a regression.
+    /// How often each class is a target; `None` for a regression, or where a streamed file can no longer be read.
     pub fn class_counts(&self) -> Option<Vec<u64>> {
         let mut counts = vec![0; self.layout.classes?];
-        for window in self.windows.iter() {
-            for target in self
-                .target_rows(window)
-                .filter(|target| !target[0].is_nan())
-            {
+        let counted = self.each(|placed| {
+            for target in placed.target_rows().filter(|target| !target[0].is_nan()) {
                 if let Some(count) = counts.get_mut(target[0] as usize) {
                     *count += 1;
                 }
             }
-        }
-        Some(counts)
+        });
+        counted.ok().map(|()| counts)
     }
 
     /// Batches of a static shape; with a seed, in an order that the seed and the epoch fix.
@@ -174,31 +238,46 @@ impl WindowSet {
         self.layout
     }
 
-    pub(crate) fn series_of(&self, window: &Window) -> &Series {
-        &self.series[window.series]
+    /// Visits all windows in the order of the data.
+    pub(crate) fn each(&self, mut visit: impl FnMut(Placed<'_>)) -> Result<()> {
+        match &self.windows {
+            Source::Memory { series, windows } => {
+                for window in windows.iter() {
+                    visit(self.placed(&series[window.series], window.start, window.steps));
+                }
+                Ok(())
+            }
+            Source::Stream(stream) => stream.each(|series, start, steps| {
+                visit(self.placed(series, start, steps));
+            }),
+        }
     }
 
-    /// The feature rows of a window's steps that have a target.
-    pub(crate) fn feature_rows(&self, window: &Window) -> impl Iterator<Item = &[f32]> {
-        let values = &self.series_of(window).features;
-        self.rows(window, values, self.layout.features)
+    pub(crate) fn placed<'a>(&self, series: &'a Series, start: usize, steps: usize) -> Placed<'a> {
+        Placed {
+            series,
+            start,
+            steps,
+            layout: self.layout,
+        }
+    }
+}
+
+impl<'a> Placed<'a> {
+    /// The feature rows of the window's steps that have a target.
+    pub(crate) fn feature_rows(&self) -> impl Iterator<Item = &'a [f32]> {
+        self.rows(&self.series.features, self.layout.features)
     }
 
-    /// The target rows of a window: all its steps', or its last step's.
-    pub(crate) fn target_rows(&self, window: &Window) -> impl Iterator<Item = &[f32]> {
-        let values = &self.series_of(window).targets;
-        self.rows(window, values, self.layout.targets)
+    /// The target rows of the window: all its steps', or its last step's.
+    pub(crate) fn target_rows(&self) -> impl Iterator<Item = &'a [f32]> {
+        self.rows(&self.series.targets, self.layout.targets)
     }
 
-    fn rows<'a>(
-        &self,
-        window: &Window,
-        values: &'a [f32],
-        width: usize,
-    ) -> impl Iterator<Item = &'a [f32]> + use<'a> {
-        let end = window.start + window.steps;
+    fn rows(&self, values: &'a [f32], width: usize) -> impl Iterator<Item = &'a [f32]> + use<'a> {
+        let end = self.start + self.steps;
         let first = if self.layout.each_step {
-            window.start
+            self.start
         } else {
             end - 1
         };
@@ -254,6 +333,20 @@ pub(crate) fn place_all(
     stride: Option<usize>,
     part: &'static str,
 ) -> Result<Vec<Window>> {
+    check_lengths(series, windows, part)?;
+    let stride = stride.or(windows.stride).or(windows.length).unwrap_or(1);
+    Ok(series
+        .iter()
+        .flat_map(|&(index, steps)| place(index, steps, windows.length, stride, windows.pad))
+        .collect())
+}
+
+/// Refuses a part none of whose series is long enough for a window.
+pub(crate) fn check_lengths(
+    series: &[(usize, usize)],
+    windows: &Windows,
+    part: &'static str,
+) -> Result<()> {
     let longest = series.iter().map(|(_, steps)| *steps).max().unwrap_or(0);
     if !series.is_empty() && longest == 0 {
         let reason = "no series has a row left to predict; use longer series, or a smaller horizon"
@@ -270,11 +363,7 @@ pub(crate) fn place_all(
             part,
         });
     }
-    let stride = stride.or(windows.stride).or(windows.length).unwrap_or(1);
-    Ok(series
-        .iter()
-        .flat_map(|&(index, steps)| place(index, steps, windows.length, stride, windows.pad))
-        .collect())
+    Ok(())
 }
 
 #[cfg(test)]

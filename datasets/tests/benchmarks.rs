@@ -236,11 +236,7 @@ fn traffic_knows_weekday_hour_and_holiday() {
     let config = "kind = \"benchmark\"\nname = \"traffic\"\nnormalise = { features = \"none\", targets = \"none\" }";
     let dataset = folder.load(config).unwrap();
     assert_eq!(sizes(&dataset), [32, 4, 6]);
-    let first = dataset
-        .train
-        .windows()
-        .iter()
-        .position(|window| window.start == 0);
+    let first = dataset.train.windows().position(|window| window.start == 0);
     let batch = first_batch(&dataset.train, 32);
     // 2 October 2012 was a Tuesday.
     if let Some(place) = first {

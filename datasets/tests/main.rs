@@ -11,6 +11,7 @@ mod bad_input;
 mod benchmarks;
 mod own_files;
 mod protocols;
+mod streaming;
 mod support;
 mod tables;
 mod training;

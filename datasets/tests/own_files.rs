@@ -244,7 +244,7 @@ fn a_short_last_window_is_padded_on_request() {
             .unwrap()
             .train
             .windows()
-            .to_vec()
+            .collect::<Vec<_>>()
     };
     assert_eq!(windows("").len(), 2);
     let padded = windows("pad = true");

@@ -50,7 +50,7 @@ fn kept_beside(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn sha256(path: &Path) -> Result<String> {
+pub(crate) fn sha256(path: &Path) -> Result<String> {
     let failed = |source| Error::read(path, source);
     let mut file = File::open(path).map_err(failed)?;
     let mut digest = Sha256::new();

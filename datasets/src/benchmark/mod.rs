@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use catalogue::{BenchmarkInfo, Download, Fact, benchmarks};
+pub(crate) use checksum::sha256;
 
 use crate::assemble::Assembly;
 use crate::config::{TaskConfig, Windows};

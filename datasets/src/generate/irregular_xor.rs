@@ -124,6 +124,7 @@ impl IrregularXor {
             |at: usize| !self.events || at == 0 || at + 1 == bits.len() || bits[at] != bits[at - 1];
         let events: Vec<usize> = (0..bits.len()).filter(|at| is_event(*at)).collect();
         RawSeries {
+            first: 0,
             name,
             file: 0,
             part: None,

@@ -3,12 +3,14 @@
 //! polars believes the numbers that a file states and asks for as much memory, so [`super::parquet_pages`] holds them against each other first.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use polars::io::mmap::MmapBytesReader;
 use polars::prelude::{
-    Column as PolarsColumn, DataFrame, DataType, ParquetReader, SerReader, TimeUnit,
+    Column as PolarsColumn, DataFrame, DataType, FileMetadataRef, ParquetReader, SerReader,
+    TimeUnit,
 };
 
 use super::Version;
@@ -26,12 +28,96 @@ pub(crate) fn read(path: &Path, columns: Option<&[String]>) -> Result<Frame> {
     let mut file = File::open(path).map_err(|source| Error::read(path, source))?;
     let version = Version::of(path, &file)?;
     let length = check_frame(path, &mut file)?;
-    check_pages(path, &file, length)?;
-    let kept = file
-        .try_clone()
-        .map_err(|source| Error::read(path, source))?;
-    let frame = guarded(path, || load(path, file, columns))?;
-    version.check(path, &kept, length)?;
+    let (_, groups) = describe(path, copy(path, &file)?)?;
+    check_pages(path, &mut file, length, &groups)?;
+    let frame = guarded(path, || {
+        let reader = ParquetReader::new(copy(path, &file)?);
+        load(path, reader, columns)
+    })?;
+    version.check(path, &file, length)?;
+    table(path, &frame)
+}
+
+/// Reads a table from bytes in memory, all columns.
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Frame> {
+    let length = check_frame(path, &mut Cursor::new(bytes))?;
+    let (_, groups) = describe(path, Cursor::new(bytes))?;
+    check_pages(path, &mut Cursor::new(bytes), length, &groups)?;
+    let frame = guarded(path, || {
+        load(path, ParquetReader::new(Cursor::new(bytes)), None)
+    })?;
+    table(path, &frame)
+}
+
+/// Reads a file one row group at a time, in memory for one of them.
+#[derive(Debug)]
+pub(crate) struct RowGroups {
+    path: PathBuf,
+    file: File,
+    version: Version,
+    length: u64,
+    metadata: FileMetadataRef,
+    groups: Vec<Group>,
+    next: usize,
+    /// Rows before the next group.
+    row: usize,
+}
+
+impl RowGroups {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let mut file = File::open(path).map_err(|source| Error::read(path, source))?;
+        let version = Version::of(path, &file)?;
+        let length = check_frame(path, &mut file)?;
+        let (metadata, groups) = describe(path, copy(path, &file)?)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            file,
+            version,
+            length,
+            metadata,
+            groups,
+            next: 0,
+            row: 0,
+        })
+    }
+
+    /// The next group that has rows, all columns or the named ones, and the rows before it; `None` at the end.
+    pub(crate) fn next(&mut self, columns: Option<&[String]>) -> Result<Option<(usize, Frame)>> {
+        let path = &self.path;
+        while let Some(group) = self.groups.get(self.next) {
+            let (from, rows) = (self.row, usize::try_from(group.rows).unwrap_or(usize::MAX));
+            self.next += 1;
+            self.row = self.row.saturating_add(rows);
+            if rows == 0 {
+                continue;
+            }
+            check_pages(
+                path,
+                &mut self.file,
+                self.length,
+                std::slice::from_ref(group),
+            )?;
+            let frame = guarded(path, || {
+                let mut reader =
+                    ParquetReader::new(copy(path, &self.file)?).with_slice(Some((from, rows)));
+                reader.set_metadata(self.metadata.clone());
+                load(path, reader, columns)
+            })?;
+            return table(path, &frame).map(|frame| Some((from, frame)));
+        }
+        self.version.check(path, &self.file, self.length)?;
+        if self.row == 0 {
+            return Err(Error::EmptyFile { path: path.clone() });
+        }
+        Ok(None)
+    }
+}
+
+fn copy(path: &Path, file: &File) -> Result<File> {
+    file.try_clone().map_err(|source| Error::read(path, source))
+}
+
+fn table(path: &Path, frame: &DataFrame) -> Result<Frame> {
     if frame.height() == 0 {
         return Err(Error::EmptyFile {
             path: path.to_path_buf(),
@@ -63,8 +149,11 @@ fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-fn load(path: &Path, file: File, columns: Option<&[String]>) -> Result<DataFrame> {
-    let mut reader = ParquetReader::new(file);
+fn load(
+    path: &Path,
+    mut reader: ParquetReader<impl MmapBytesReader>,
+    columns: Option<&[String]>,
+) -> Result<DataFrame> {
     let schema = reader
         .schema()
         .map_err(|error| malformed(path, &error.to_string()))?;
@@ -88,43 +177,58 @@ fn load(path: &Path, file: File, columns: Option<&[String]>) -> Result<DataFrame
         .map_err(|error| malformed(path, &error.to_string()))
 }
 
-/// Checks what each column's pages say of themselves.
-fn check_pages(path: &Path, file: &File, length: u64) -> Result<()> {
-    let copy = || file.try_clone().map_err(|source| Error::read(path, source));
-    let mut pages = copy()?;
-    let groups = guarded(path, || {
-        let mut reader = ParquetReader::new(copy()?);
+/// One row group, as the footer tells.
+#[derive(Debug)]
+struct Group {
+    rows: u64,
+    chunks: Vec<Chunk>,
+}
+
+/// The footer, and what it says of each row group.
+fn describe(path: &Path, file: impl MmapBytesReader) -> Result<(FileMetadataRef, Vec<Group>)> {
+    guarded(path, || {
+        let mut reader = ParquetReader::new(file);
         let failed = |error: polars::prelude::PolarsError| malformed(path, &error.to_string());
-        let metadata = reader.get_metadata().map_err(failed)?;
-        let group = |rows: u64, chunks: Vec<Chunk>| (rows, chunks);
-        Ok(metadata
-            .row_groups
-            .iter()
-            .map(|row_group| {
-                let chunks = row_group.parquet_columns().iter().map(|column| {
-                    let descriptor = column.descriptor();
-                    Chunk {
-                        column: descriptor.path_in_schema.join("."),
-                        range: column.byte_range(),
-                        values: column.num_values(),
-                        is_flat: descriptor.descriptor.max_rep_level == 0,
-                    }
-                });
-                group(row_group.num_rows() as u64, chunks.collect())
-            })
-            .collect::<Vec<_>>())
-    })?;
-    for (rows, chunks) in groups {
-        parquet_pages::check(&mut pages, length, rows, &chunks)
+        let metadata = reader.get_metadata().map_err(failed)?.clone();
+        let groups = metadata.row_groups.iter().map(|row_group| {
+            let chunks = row_group.parquet_columns().iter().map(|column| {
+                let descriptor = column.descriptor();
+                Chunk {
+                    column: descriptor.path_in_schema.join("."),
+                    range: column.byte_range(),
+                    values: column.num_values(),
+                    is_flat: descriptor.descriptor.max_rep_level == 0,
+                }
+            });
+            Group {
+                rows: row_group.num_rows() as u64,
+                chunks: chunks.collect(),
+            }
+        });
+        let groups = groups.collect();
+        Ok((metadata, groups))
+    })
+}
+
+/// Checks what each column's pages say of themselves.
+fn check_pages(
+    path: &Path,
+    file: &mut (impl Read + Seek),
+    length: u64,
+    groups: &[Group],
+) -> Result<()> {
+    for group in groups {
+        parquet_pages::check(file, length, group.rows, &group.chunks)
             .map_err(|problem| malformed(path, &problem))?;
     }
     Ok(())
 }
 
 /// Checks magic numbers and that the footer lies inside the file; gives the file's length.
-fn check_frame(path: &Path, file: &mut File) -> Result<u64> {
+fn check_frame(path: &Path, file: &mut (impl Read + Seek)) -> Result<u64> {
     let io = |source| Error::read(path, source);
-    let length = file.metadata().map_err(io)?.len();
+    let length = file.seek(SeekFrom::End(0)).map_err(io)?;
+    file.rewind().map_err(io)?;
     if length == 0 {
         return Err(Error::EmptyFile {
             path: path.to_path_buf(),
@@ -299,6 +403,9 @@ mod tests {
         let a = frame.numbers("a").unwrap();
         assert!(a[3].is_nan() && (a[1999] - 1999.0).abs() < 1e-9);
         assert_eq!(frame.keys("b").unwrap()[..4], ["n", "e", "s", "w"]);
+        let parsed = parse(&path, PAGES).unwrap();
+        assert_eq!(parsed.keys("b").unwrap(), frame.keys("b").unwrap());
+        assert!(parse(&path, &PAGES[..PAGES.len() - 9]).is_err());
     }
 
     #[test]

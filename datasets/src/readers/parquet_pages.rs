@@ -6,7 +6,6 @@
 //! # Source
 //! Apache Parquet format 2.11, `parquet.thrift` (`PageHeader`), in Thrift's compact protocol.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 
@@ -34,7 +33,7 @@ pub(super) struct Chunk {
 
 /// Checks one row group of `rows` rows.
 pub(super) fn check(
-    file: &mut File,
+    file: &mut (impl Read + Seek),
     length: u64,
     rows: u64,
     chunks: &[Chunk],
@@ -115,14 +114,14 @@ impl Page {
 }
 
 /// The header at a place, and where its page begins.
-fn header(file: &mut File, at: u64, end: u64) -> Result<(Page, u64), Problem> {
+fn header(file: &mut (impl Read + Seek), at: u64, end: u64) -> Result<(Page, u64), Problem> {
     let failed = |error: std::io::Error| format!("it cannot be read ({error})");
     file.seek(SeekFrom::Start(at)).map_err(failed)?;
     let mut bytes = Vec::new();
     let most = LONGEST_HEADER.min(end.saturating_sub(at));
     // Most headers are a few dozen bytes.
     for length in [most.min(256), most] {
-        file.take(length - bytes.len() as u64)
+        Read::take(&mut *file, length - bytes.len() as u64)
             .read_to_end(&mut bytes)
             .map_err(failed)?;
         let mut thrift = Thrift {
@@ -136,7 +135,7 @@ fn header(file: &mut File, at: u64, end: u64) -> Result<(Page, u64), Problem> {
     Err("a page's header cannot be understood".to_owned())
 }
 
-fn checksum(file: &mut File, at: u64, length: u64) -> Result<u32, Problem> {
+fn checksum(file: &mut (impl Read + Seek), at: u64, length: u64) -> Result<u32, Problem> {
     let failed = |error: std::io::Error| format!("it cannot be read ({error})");
     file.seek(SeekFrom::Start(at)).map_err(failed)?;
     let mut crc = flate2::Crc::new();

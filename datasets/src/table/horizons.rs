@@ -5,7 +5,7 @@ use crate::series::RawSeries;
 /// Replaces each series' targets by those of all horizons and gives their names, `a+1`, `b+1`, `a+4`, ...
 ///
 /// A row keeps what a step `H` rows before it, H the largest horizon, has to predict, so that the pairing by H rows stays right.
-pub(super) fn expand(
+pub(crate) fn expand(
     series: &mut [RawSeries],
     targets: Vec<String>,
     horizons: &[usize],

@@ -3,21 +3,20 @@
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
-use crate::series::RawSeries;
 
 /// More classes than this are a quantity in disguise.
 const MAX_CLASSES: usize = 1000;
 
 /// Class labels in order of first appearance.
-#[derive(Default)]
-pub(super) struct Labels {
+#[derive(Debug, Default)]
+pub(crate) struct Labels {
     ids: HashMap<String, usize>,
     names: Vec<String>,
 }
 
 impl Labels {
     /// Ids of a column's labels; NaN where there is none.
-    pub(super) fn ids(&mut self, labels: &[Option<String>]) -> Vec<f32> {
+    pub(crate) fn ids(&mut self, labels: &[Option<String>]) -> Vec<f32> {
         let mut ids = Vec::with_capacity(labels.len());
         for label in labels {
             let Some(label) = label else {
@@ -37,8 +36,19 @@ impl Labels {
         ids
     }
 
-    /// Sorts the classes (numbers by value, text by letter) and renumbers the series' targets to match.
-    pub(super) fn finish(self, column: &str, series: &mut [RawSeries]) -> Result<Vec<String>> {
+    /// Labels with these numbers already given.
+    pub(crate) fn known(names: Vec<String>) -> Self {
+        let ids = names.iter().cloned().zip(0..).collect();
+        Self { ids, names }
+    }
+
+    /// The labels in the order of their numbers.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Sorts the classes (numbers by value, text by letter): their names, and the new number of each old one.
+    pub(crate) fn finish(self, column: &str) -> Result<(Vec<String>, Vec<f32>)> {
         let not_a_class = |reason| Error::NotAClass {
             column: column.to_owned(),
             reason,
@@ -68,10 +78,14 @@ impl Labels {
             .iter()
             .enumerate()
             .for_each(|(place, &id)| rank[id] = place as f32);
-        for one in series {
-            let known = one.targets.iter_mut().filter(|target| !target.is_nan());
-            known.for_each(|target| *target = rank[*target as usize]);
-        }
-        Ok(order.into_iter().map(|id| self.names[id].clone()).collect())
+        let names = order.into_iter().map(|id| self.names[id].clone()).collect();
+        Ok((names, rank))
+    }
+}
+
+/// Gives targets their classes' new numbers.
+pub(crate) fn renumber(targets: &mut [f32], rank: &[f32]) {
+    for target in targets.iter_mut().filter(|target| !target.is_nan()) {
+        *target = rank.get(*target as usize).copied().unwrap_or(f32::NAN);
     }
 }

@@ -23,11 +23,20 @@ pub use roles::InputColumn;
 pub(crate) use roles::{columns_of, encode, kinds_of};
 pub use statics::StaticsConfig;
 
-use labels::Labels;
-use roles::Roles;
+pub(crate) use horizons::expand;
+pub(crate) use labels::{Labels, renumber};
+pub(crate) use roles::Roles;
 
 /// Loads tables of a format.
-pub(crate) fn load(table: &TableConfig, format: Format, base_dir: &Path) -> Result<Dataset> {
+pub(crate) fn load(
+    table: &TableConfig,
+    format: Format,
+    base_dir: &Path,
+    cache: Option<&Path>,
+) -> Result<Dataset> {
+    if table.streaming {
+        return crate::stream::load(table, base_dir, cache);
+    }
     let files = list_files(&base_dir.join(&table.path), format)?;
     let used = files_in_use(&files, &table.split)?;
     let mut roles = Roles::new(table, format, base_dir)?;
@@ -51,12 +60,16 @@ pub(crate) fn load(table: &TableConfig, format: Format, base_dir: &Path) -> Resu
         }
     }
     let classes = if table.task.is_classification() {
-        labels.finish(&roles.targets[0], &mut series)?
+        let (classes, rank) = labels.finish(&roles.targets[0])?;
+        for one in &mut series {
+            renumber(&mut one.targets, &rank);
+        }
+        classes
     } else {
         Vec::new()
     };
     let horizons = table.task.horizons();
-    let targets = horizons::expand(&mut series, roles.targets.clone(), &horizons);
+    let targets = expand(&mut series, roles.targets.clone(), &horizons);
     let (features, kinds) = roles.features();
     let unit = table.time.as_ref().map(|time| time.unit);
     Assembly {

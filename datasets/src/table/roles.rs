@@ -32,17 +32,17 @@ pub struct InputColumn {
 }
 
 /// Which columns play which role.
-pub(super) struct Roles<'a> {
+pub(crate) struct Roles<'a> {
     table: &'a TableConfig,
     format: Format,
     statics: Option<Statics>,
     /// Inputs; empty until the first file has settled what the config leaves open.
-    pub(super) columns: Vec<InputColumn>,
-    pub(super) targets: Vec<String>,
+    pub(crate) columns: Vec<InputColumn>,
+    pub(crate) targets: Vec<String>,
 }
 
 impl<'a> Roles<'a> {
-    pub(super) fn new(table: &'a TableConfig, format: Format, base_dir: &Path) -> Result<Self> {
+    pub(crate) fn new(table: &'a TableConfig, format: Format, base_dir: &Path) -> Result<Self> {
         let statics = table.statics.as_ref();
         let mut roles = Self {
             table,
@@ -60,18 +60,23 @@ impl<'a> Roles<'a> {
     }
 
     /// Whether all files must be seen before the first can be used.
-    pub(super) fn needs_survey(&self) -> bool {
+    pub(crate) fn needs_survey(&self) -> bool {
         !self.table.categorical.is_empty() || self.table.long.is_some()
     }
 
     /// Reads one file as a wide table with all columns that have a role.
-    pub(super) fn read(&self, path: &Path) -> Result<Frame> {
+    pub(crate) fn read(&self, path: &Path) -> Result<Frame> {
         let wanted = self.wanted();
         let mut frame = read_as(path, self.format, self.table.delimiter, wanted.as_deref())?;
         if let (Some(long), Some(time)) = (&self.table.long, &self.table.time) {
             let group = self.table.group.as_deref();
             frame = pivot(&frame, long, &time.column, group, time.duplicates)?;
         }
+        self.join(frame)
+    }
+
+    /// Joins the features of whole series.
+    pub(crate) fn join(&self, frame: Frame) -> Result<Frame> {
         match &self.statics {
             Some(statics) => statics.join(frame, self.table.group.as_deref()),
             None => Ok(frame),
@@ -79,7 +84,7 @@ impl<'a> Roles<'a> {
     }
 
     /// The columns to read; `None` for all, where their names are not all known or others are joined.
-    fn wanted(&self) -> Option<Vec<String>> {
+    pub(crate) fn wanted(&self) -> Option<Vec<String>> {
         if self.columns.is_empty() || self.table.long.is_some() || self.statics.is_some() {
             return None;
         }
@@ -99,7 +104,7 @@ impl<'a> Roles<'a> {
     }
 
     /// Learns channels and categories from all files.
-    pub(super) fn survey(&mut self, frames: &[Frame]) -> Result<()> {
+    pub(crate) fn survey(&mut self, frames: &[Frame]) -> Result<()> {
         let mut names: Vec<String> = Vec::new();
         for frame in frames {
             if self.table.features.is_empty() {
@@ -127,7 +132,7 @@ impl<'a> Roles<'a> {
     }
 
     /// Takes what the config leaves open from the first file.
-    pub(super) fn settle(&mut self, frame: &Frame) -> Result<()> {
+    pub(crate) fn settle(&mut self, frame: &Frame) -> Result<()> {
         if self.columns.is_empty() {
             self.open(self.usable(frame), Some(frame))?;
         }
@@ -181,12 +186,12 @@ impl<'a> Roles<'a> {
     }
 
     /// Names and kinds of all features.
-    pub(super) fn features(&self) -> (Vec<String>, Vec<FeatureKind>) {
+    pub(crate) fn features(&self) -> (Vec<String>, Vec<FeatureKind>) {
         let (names, kinds) = encoded(&self.columns);
         self.table.missing.features(&names, &kinds)
     }
 
-    pub(super) fn series(
+    pub(crate) fn series(
         &self,
         frame: &Frame,
         file: usize,
@@ -224,11 +229,17 @@ impl<'a> Roles<'a> {
 }
 
 fn plain(names: &[String]) -> Vec<InputColumn> {
-    let column = |name: &String| InputColumn {
-        column: name.clone(),
-        categories: Vec::new(),
-    };
-    names.iter().map(column).collect()
+    names.iter().map(|name| InputColumn::plain(name)).collect()
+}
+
+impl InputColumn {
+    /// A column of numbers.
+    pub(crate) fn plain(name: &str) -> Self {
+        Self {
+            column: name.to_owned(),
+            categories: Vec::new(),
+        }
+    }
 }
 
 fn part_column(split: &SplitConfig) -> Option<&String> {

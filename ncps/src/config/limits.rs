@@ -6,9 +6,13 @@ use super::load::Loaded;
 use super::run_config::RunConfig;
 use crate::error::{Error, Result};
 
+/// More batches ahead than this are memory without a use.
+const MOST_AHEAD: usize = 64;
+
 /// Checks what can be checked without data.
 pub(super) fn check(loaded: &Loaded<RunConfig>) -> Result<()> {
     check_name(loaded)?;
+    check_loader(loaded)?;
     let train = &loaded.config.train;
     if loaded.is_set("train.loss.kind") {
         check_train(loaded, train)?;
@@ -37,6 +41,16 @@ fn check_name(loaded: &Loaded<RunConfig>) -> Result<()> {
     let message = format!("`name` is \"{name}\", which cannot name a directory");
     let help = vec!["use letters, digits, `_`, `-` and `.`, a letter or digit first".to_owned()];
     Err(loaded.error_at("name", message, help))
+}
+
+fn check_loader(loaded: &Loaded<RunConfig>) -> Result<()> {
+    let prefetch = loaded.config.loader.prefetch;
+    if prefetch <= MOST_AHEAD {
+        return Ok(());
+    }
+    let message = format!("`loader.prefetch` is {prefetch}, expected 0 to {MOST_AHEAD}");
+    let help = vec!["each batch made ready takes the memory of one; 2 is usual".to_owned()];
+    Err(loaded.error_at("loader.prefetch", message, help))
 }
 
 /// Checks the `[train]` table.

@@ -17,4 +17,4 @@ pub(crate) use limits::{check_train, data_error, model_error};
 pub use diagnostic::{Diagnostic, Place};
 pub use layers::{Origin, Override};
 pub use load::Loaded;
-pub use run_config::{DeviceChoice, LogConfig, RunConfig, Tf32Choice, schema};
+pub use run_config::{DeviceChoice, LoaderConfig, LogConfig, RunConfig, Tf32Choice, schema};

@@ -42,9 +42,32 @@ pub struct RunConfig {
     /// How to train it.
     #[serde(default)]
     pub train: TrainConfig,
+    /// How batches are made ready; no result depends on it.
+    #[serde(default)]
+    pub loader: LoaderConfig,
     /// What is written beside the results.
     #[serde(default)]
     pub log: LogConfig,
+}
+
+/// The `[loader]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoaderConfig {
+    /// Batches that a thread makes ready while the step before them runs, at most 64; 2 unless set. 0 makes each when it is needed.
+    #[schemars(range(min = 0, max = 64))]
+    pub prefetch: usize,
+    /// Whether rows that were unpacked for `data.streaming` are kept in the cache folder for the next run; true unless set.
+    pub cache: bool,
+}
+
+impl Default for LoaderConfig {
+    fn default() -> Self {
+        Self {
+            prefetch: 2,
+            cache: true,
+        }
+    }
 }
 
 /// The `[log]` table.

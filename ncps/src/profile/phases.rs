@@ -53,7 +53,7 @@ impl Parts {
                 .source
                 .fill(step as u64 / steps as u64, step % steps)?;
             let filled = Instant::now();
-            let batch = subject.source.upload();
+            let batch = subject.source.upload()?;
             let uploaded = Instant::now();
             let stages = subject.trainer.staged_batch(&batch)?;
             is_one_pass = stages.backward.is_none();
@@ -140,7 +140,7 @@ impl Parts {
         .with_scope(Scope::Process);
         let mut rows = vec![
             row("iteration", 0, sum),
-            row("data", 1, time(self.data, "median of filling a batch")),
+            row("data", 1, time(self.data, "median of waiting for a batch")),
             row(
                 "upload",
                 1,

@@ -4,6 +4,7 @@ use ncps_core::train::{Batch, BatchSource, TargetUnits};
 use ncps_datasets::{Batches, DataSchema, HostBatch, Task, WindowSet};
 
 use super::arrays::to_arrays;
+use super::prefetch::Prefetch;
 use crate::error::Result;
 
 /// Windows that a message names; a batch may have thousands.
@@ -13,8 +14,19 @@ const SHOWN: usize = 8;
 #[derive(Debug)]
 pub struct WindowSource {
     batches: Batches,
-    host: HostBatch,
     units: Option<TargetUnits>,
+    /// Batches that a thread may have ready; 0 fills each when it is asked for.
+    prefetch: usize,
+    filler: Option<Filler>,
+}
+
+/// Who fills batches, made with the first of them.
+#[derive(Debug)]
+enum Filler {
+    /// The caller's thread, in these buffers.
+    Here(Box<HostBatch>),
+    /// A thread of its own; the batch was taken from it and not yet given on.
+    Ahead(Prefetch, Option<Batch>),
 }
 
 impl WindowSource {
@@ -28,31 +40,68 @@ impl WindowSource {
         batch_size: usize,
         shuffle: Option<u64>,
     ) -> Result<Self> {
-        let batches = windows.batches(batch_size, shuffle)?;
-        let host = batches.host_batch();
         Ok(Self {
-            batches,
-            host,
+            batches: windows.batches(batch_size, shuffle)?,
             units: target_units(schema),
+            prefetch: 0,
+            filler: None,
         })
+    }
+
+    /// Lets a thread make up to `batches` batches ready ahead of the one in use; their order and bytes stay the same.
+    pub fn ahead(mut self, batches: usize) -> Self {
+        self.prefetch = batches;
+        self
     }
 }
 
 impl WindowSource {
-    /// Fills the batch in host memory; [`WindowSource::upload`] makes arrays of it.
+    /// Makes a batch ready in host memory, or waits for the thread that does; [`WindowSource::upload`] gives it.
     pub(crate) fn fill(&mut self, epoch: u64, step: usize) -> ncps_core::Result<()> {
-        let filled = self.batches.fill(epoch, step, &mut self.host);
-        filled.map_err(|error| ncps_core::Error::Batch {
-            argument: "batch",
-            found: error.to_string(),
-            expected: "a batch of this source".to_owned(),
-        })
+        let filler = match &mut self.filler {
+            Some(filler) => filler,
+            empty => empty.insert(match self.prefetch {
+                0 => Filler::Here(Box::new(self.batches.host_batch())),
+                depth => Filler::Ahead(Prefetch::new(self.batches.clone(), depth)?, None),
+            }),
+        };
+        match filler {
+            Filler::Here(host) => fill(&mut self.batches, epoch, step, host),
+            Filler::Ahead(ahead, taken) => {
+                *taken = Some(ahead.take(epoch, step)?);
+                Ok(())
+            }
+        }
     }
 
-    /// The batch in host memory as arrays.
-    pub(crate) fn upload(&self) -> Batch {
-        to_arrays(&self.host)
+    /// The batch that was made ready, as arrays.
+    pub(crate) fn upload(&mut self) -> ncps_core::Result<Batch> {
+        let batch = match &mut self.filler {
+            Some(Filler::Here(host)) => Some(to_arrays(host)),
+            Some(Filler::Ahead(_, taken)) => taken.take(),
+            None => None,
+        };
+        batch.ok_or_else(|| ncps_core::Error::Batch {
+            argument: "batch",
+            found: "none that was made ready".to_owned(),
+            expected: "a call of `fill` before".to_owned(),
+        })
     }
+}
+
+/// Fills the host's buffers with a batch.
+pub(super) fn fill(
+    batches: &mut Batches,
+    epoch: u64,
+    step: usize,
+    host: &mut HostBatch,
+) -> ncps_core::Result<()> {
+    let filled = batches.fill(epoch, step, host);
+    filled.map_err(|error| ncps_core::Error::Batch {
+        argument: "batch",
+        found: error.to_string(),
+        expected: "a batch of this source".to_owned(),
+    })
 }
 
 /// How normalised targets go back to the data's unit.
@@ -83,7 +132,7 @@ impl BatchSource for WindowSource {
 
     fn batch(&mut self, epoch: u64, step: usize) -> ncps_core::Result<Batch> {
         self.fill(epoch, step)?;
-        Ok(self.upload())
+        self.upload()
     }
 
     fn samples(&mut self, epoch: u64, step: usize) -> Option<String> {

@@ -106,7 +106,7 @@ pub(super) fn predictions(
 /// Which windows to show: where they overlap, a step would be drawn several times.
 fn disjoint(windows: &WindowSet, each_step: bool) -> Vec<bool> {
     let mut end = (usize::MAX, 0);
-    let free = windows.windows().iter().map(|window| {
+    let free = windows.windows().map(|window| {
         let is_free = !each_step || window.series != end.0 || window.start >= end.1;
         if is_free {
             end = (window.series, window.start + window.steps);

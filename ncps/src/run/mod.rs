@@ -12,6 +12,7 @@ pub(crate) mod metrics;
 mod model_file;
 mod plan;
 mod predictor;
+mod prefetch;
 pub(crate) mod record;
 mod report;
 mod resume;
@@ -42,7 +43,7 @@ pub use model_file::{ModelDescription, load_description};
 pub use plan::{MemoryEstimate, Plan};
 pub use predictor::{Carried, Predictor};
 pub use seeds::{SeedGroup, seed_groups};
-pub use session::{Limits, Session, Split};
+pub use session::{Limits, Session, Split, data_cache};
 pub use summary::{BaselineSummary, SCHEMA, Status, Summary};
 pub use verify::Verification;
 

@@ -20,6 +20,7 @@ const FREE: [&str; 11] = [
     "train.on_nonfinite",
     "train.nonfinite_limit",
     "train.rollback_factor",
+    "loader.",
     "log.",
 ];
 

@@ -1,6 +1,6 @@
 //! `Session`: a checked configuration with its data and network, ready to train or to evaluate.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ncps_core::train::{Metrics, loss};
@@ -237,21 +237,32 @@ impl Session {
     }
 
     pub(crate) fn source(&self, split: Split, shuffle: Option<u64>) -> Result<WindowSource> {
-        let batch_size = self.config().train.batch_size;
-        WindowSource::new(
+        let config = self.config();
+        let source = WindowSource::new(
             self.windows(split),
             &self.dataset.schema,
-            batch_size,
+            config.train.batch_size,
             shuffle,
-        )
+        )?;
+        Ok(source.ahead(config.loader.prefetch))
     }
+}
+
+/// Where data are kept that took long to make ready: `data` in the cache folder; `None` where there is no such folder.
+pub fn data_cache() -> Option<PathBuf> {
+    let root = mlx_sys::wheel::cache_root(|name| std::env::var_os(name)).ok()?;
+    Some(root.join("data"))
 }
 
 /// Reads the data, in a thread of its own where there is a limit of time.
 fn load(loaded: &Loaded<RunConfig>, limits: Limits) -> Result<Dataset> {
     let data = loaded.config.data.clone();
+    let cache = match loaded.config.loader.cache {
+        true => data_cache(),
+        false => None,
+    };
     let found = match limits.data_seconds {
-        None => data.load(Path::new("")),
+        None => data.load_with(Path::new(""), cache.as_deref()),
         Some(seconds) => {
             let (sender, receiver) = std::sync::mpsc::channel();
             let name = match loaded
@@ -264,7 +275,7 @@ fn load(loaded: &Loaded<RunConfig>, limits: Limits) -> Result<Dataset> {
             };
             // A thread that hangs in a read cannot be ended; it goes with the process.
             std::thread::spawn(move || {
-                let _ = sender.send(data.load(Path::new("")));
+                let _ = sender.send(data.load_with(Path::new(""), cache.as_deref()));
             });
             let waited = receiver.recv_timeout(Duration::from_secs(seconds));
             waited.map_err(|_| Error::DataTimeout {
@@ -335,7 +346,7 @@ fn plan(config: &RunConfig, dataset: &Dataset, network: &dyn Network) -> Plan {
     let sizes = Sizes {
         parameters: summary.parameters,
         optimizer_slots: 2,
-        data_values: sets.iter().map(|set| set.steps_total()).sum::<usize>() * width,
+        data_values: sets.iter().map(|set| set.steps_held()).sum::<usize>() * width,
         batch,
         time: dataset.train.time(),
         rows: matrix_rows(network),
