@@ -9,7 +9,7 @@ use crate::config::RunConfig;
 use crate::error::{Error, Result};
 
 /// Keys that may change between two sittings: how long, where to, on what, what to keep.
-const FREE: [&str; 11] = [
+const FREE: &[&str] = &[
     "name",
     "output",
     "device",
