@@ -11,10 +11,11 @@ mod declaration;
 
 use declaration::{Declaration, Element};
 
-const SOURCES: [&str; 3] = [
+const SOURCES: [&str; 4] = [
     "src/kernel/primitive.cpp",
     "src/kernel/graph.cpp",
     "src/kernel/gpu/border.cpp",
+    "src/kernel/gpu/nvrtc.cpp",
 ];
 const BODIES: &str = "src/kernel/gpu/bodies";
 

@@ -25,6 +25,10 @@ const MARK: &str = "NCPS_MLX_RESTARTED";
 
 const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
+/// MLX's switch for submitting work to CUDA as graphs, on unless it is 0. A train step of a small network is so few kernels
+/// that making a graph of them takes longer than launching them one by one: 0.40 and 0.33 ms for `cfc-default` on an H200.
+const CUDA_GRAPHS: &str = "MLX_USE_CUDA_GRAPHS";
+
 /// What the choice depends on.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
@@ -148,6 +152,10 @@ fn restart(library_path: &OsStr) -> Result<()> {
         .args(arguments)
         .env(LIBRARY_PATH, library_path)
         .env(MARK, env::var_os(VARIABLE).unwrap_or_default())
+        .env(
+            CUDA_GRAPHS,
+            env::var_os(CUDA_GRAPHS).unwrap_or_else(|| "0".into()),
+        )
         .exec();
     Err(Error::Restart {
         program,

@@ -136,6 +136,9 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let common = arguments.common;
     let output = Output::new(common.json, common.quiet, common.color);
     logging::start(common.verbose, common.log_format, common.log_level);
+    if let Ok(folder) = mlx_sys::wheel::cache_root(|name| std::env::var_os(name)) {
+        ncps::kernel::keep_compiled_kernels(folder.join("kernels"));
+    }
     #[cfg(debug_assertions)]
     if let Err(error) = arm_fault() {
         output.error(&error);

@@ -56,7 +56,10 @@ mod update;
 
 pub use chain::{Chain, LinearStage, SequenceStage, Stage};
 pub(crate) use chain::{Judgement, Loss, Strides};
-pub use gpu::trust_gpu_kernels;
+pub(crate) use gpu::ChainCache;
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) use gpu::{Backend, Order};
+pub use gpu::{keep_compiled_kernels, trust_gpu_kernels};
 pub use op::{CallSpans, RecordReport, SequenceArrays, SequenceCall, SequenceOp, set_record_limit};
 pub(crate) use op::{GradientCall, UpdateCall, join, split};
 pub use policy::Policy;

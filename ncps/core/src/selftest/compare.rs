@@ -10,12 +10,13 @@ use mlx_rs::{Array, Device, DeviceType, random};
 use safetensors::{Dtype, SafeTensors};
 
 use super::cases::Case;
-use crate::array::During;
+use super::step::step;
+use crate::array::{During, zeros};
 use crate::error::{Error, Result};
 use crate::import::torch;
 use crate::rnn::{Cfc, Implementation, Lstm, Ltc, SequenceInput, SequenceLayer, State, Timespans};
 
-const DOING: &str = "the self-test";
+pub(super) const DOING: &str = "the self-test";
 
 /// Inputs that a gradient is taken of, by their names in the recordings.
 const INPUTS: [&str; 4] = ["x", "hx", "cx", "timespans"];
@@ -23,7 +24,8 @@ const INPUTS: [&str; 4] = ["x", "hx", "cx", "timespans"];
 /// Samples and steps of a case without a recording.
 const SHAPE: [i32; 2] = [5, 7];
 
-type Named = HashMap<Rc<str>, Array>;
+/// Arrays by name.
+pub(super) type Named = HashMap<Rc<str>, Array>;
 
 /// The largest absolute difference in a group of arrays, and where it is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -135,17 +137,19 @@ pub(super) fn run(case: &Case, implementation: Implementation) -> Result<(Differ
     let Some(bytes) = case.recorded else {
         let inputs = drawn(&layer)?;
         let (values, gradients) = differentiate(&layer, &inputs, implementation)?;
-        let device = Device::try_default().during(DOING)?;
-        Device::set_default(&Device::new(DeviceType::Cpu, 0));
-        let plain = differentiate(&layer, &inputs, Implementation::Plain);
-        Device::set_default(&device);
-        let (expected, expected_gradients) = plain?;
+        let (expected, expected_gradients) = plain_on_cpu(&layer, &inputs)?;
         for (name, expected) in &expected {
             value.note(name, &values[name], expected)?;
         }
         for (name, expected) in &expected_gradients {
             gradient.note(name, &gradients[name], expected)?;
         }
+        compare_step(
+            &layer,
+            &inputs["x"],
+            implementation,
+            (&mut value, &mut gradient),
+        )?;
         return Ok((value, gradient));
     };
     let recording = read(bytes)?;
@@ -169,7 +173,44 @@ pub(super) fn run(case: &Case, implementation: Implementation) -> Result<(Differ
         let torch = torch::torch_name(name, &numbers);
         gradient.note(&torch, actual, recorded(format!("grad.{torch}"))?)?;
     }
+    let x = recorded("input.x".to_owned())?;
+    compare_step(&layer, x, implementation, (&mut value, &mut gradient))?;
     Ok((value, gradient))
+}
+
+/// Notes how far a train step's operation is from the plain form, where there is one.
+fn compare_step(
+    layer: &Layer,
+    x: &Array,
+    implementation: Implementation,
+    (value, gradient): (&mut Difference, &mut Difference),
+) -> Result<()> {
+    let mut own = layer.clone();
+    own.run_as(implementation);
+    let Some(found) = step(own.as_sequence(), x)? else {
+        return Ok(());
+    };
+    let state = zeros(&[x.dim(0), layer.as_sequence().state_units() as i32]);
+    let mut inputs = Named::from([("x".into(), x.clone()), ("hx".into(), state.clone())]);
+    if layer.as_sequence().has_memory() {
+        inputs.insert("cx".into(), state);
+    }
+    let (values, gradients) = plain_on_cpu(layer, &inputs)?;
+    let loss = values["y"].square().and_then(|y| y.mean(None));
+    value.note("a train step's loss", &found.loss, &loss.during(DOING)?)?;
+    for (name, actual) in &found.gradients {
+        gradient.note(&format!("{name} of a train step"), actual, &gradients[name])?;
+    }
+    Ok(())
+}
+
+/// What the plain form gives on the CPU.
+fn plain_on_cpu(layer: &Layer, inputs: &Named) -> Result<(Named, Named)> {
+    let device = Device::try_default().during(DOING)?;
+    Device::set_default(&Device::new(DeviceType::Cpu, 0));
+    let plain = differentiate(layer, inputs, Implementation::Plain);
+    Device::set_default(&device);
+    plain
 }
 
 /// Random inputs and states for a case without a recording.

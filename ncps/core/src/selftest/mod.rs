@@ -3,10 +3,11 @@
 //!
 //! # Source
 //! The recordings are outputs, final states and gradients of `ncps` 1.0.1 (PyTorch) in f32; an LSTM, which that package has
-//! none of, is compared with the plain form on the CPU.
+//! none of, is compared with the plain form on the CPU, and so are loss and gradients of a whole train step.
 
 mod cases;
 mod compare;
+mod step;
 
 use std::fmt;
 use std::time::{Duration, Instant};

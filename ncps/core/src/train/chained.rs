@@ -10,9 +10,9 @@ use super::batch::Batch;
 use super::config::TrainConfig;
 use super::flat::Layout;
 use super::loss::{At, ClassLoss, LossConfig};
-use crate::array::dim;
+use crate::array::{Mlx, dim};
 use crate::cell::draw_dropout;
-use crate::kernel::{Chain, GradientCall, Judgement, Loss, Stage, Strides};
+use crate::kernel::{Chain, ChainCache, GradientCall, Judgement, Loss, Stage, Strides};
 use crate::{Error, Result};
 
 /// A model as a chain, with the places of its parameters in the flat vector.
@@ -22,6 +22,8 @@ pub(super) struct Chained {
     places: Arc<[Range<usize>]>,
     loss: Loss,
     at: At,
+    /// Its kernels on a GPU.
+    gpu: ChainCache,
 }
 
 /// The shape that an optional array must have.
@@ -62,6 +64,7 @@ impl Chained {
             places: places.into(),
             loss,
             at: config.loss.at(),
+            gpu: ChainCache::default(),
         })
     }
 
@@ -70,13 +73,23 @@ impl Chained {
         self.chain.outputs()
     }
 
-    /// Sums of losses and of weights, and the flat gradients of the former; none where the operation does not serve: on a
-    /// GPU, or for arrays of unusual or wrong shapes.
+    /// Sums of losses and of weights, and the flat gradients of the former; none where the operation does not serve: for
+    /// arrays of unusual or wrong shapes, and on a GPU for chains that its kernels do not know.
     pub(super) fn gradients(
         &self,
         parameters: &Array,
         key: &Array,
         batch: &Batch,
+    ) -> Result<Option<[Array; 3]>> {
+        self.call(parameters, key, batch, |call| call.apply())
+    }
+
+    fn call(
+        &self,
+        parameters: &Array,
+        key: &Array,
+        batch: &Batch,
+        apply: impl FnOnce(&GradientCall<'_>) -> Mlx<Option<[Array; 3]>>,
     ) -> Result<Option<[Array; 3]>> {
         let Some(judgement) = self.judgement(batch) else {
             return Ok(None);
@@ -94,8 +107,9 @@ impl Chained {
             dropout: &dropout,
             targets: &batch.targets,
             weights: &batch.weights,
+            gpu: &self.gpu,
         };
-        call.apply().map_err(|source| Error::Mlx {
+        apply(&call).map_err(|source| Error::Mlx {
             operation: "gradients",
             source,
         })

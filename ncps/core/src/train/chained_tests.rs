@@ -313,6 +313,73 @@ fn every_kind_of_network_has_the_gradients_of_its_plain_form() {
     }
 }
 
+/// The GPU's kernels, emulated, against the CPU's; gives whether they serve the network.
+#[cfg(target_os = "linux")]
+fn check_gpu(kind: Kind, loss: &str, form: Form, outputs: usize) -> bool {
+    use crate::kernel::{Backend, Order};
+    let what = format!("{kind:?}, {loss}, {form:?}");
+    let text = format!("loss = {{ {loss} }}");
+    let net = net(kind, outputs, Implementation::Auto);
+    let trainer = Trainer::new(net, config(&text), 1).unwrap();
+    let chained = trainer.shared.chained.as_ref().unwrap();
+    let is_one = chained.chain.is_last_only();
+    let batch = batch(form, &trainer.shared.config.loss, outputs, is_one);
+    let key = random::key(7).unwrap();
+    let parameters = &trainer.arrays.parameters;
+    let expected = chained
+        .gradients(parameters, &key, &batch)
+        .unwrap()
+        .unwrap();
+    let mut first: Option<Vec<Vec<f32>>> = None;
+    for order in [Order::Ascending, Order::Descending] {
+        let on = |call: &GradientCall<'_>| call.apply_on(Some(Backend::Emulator(order)));
+        let Some(found) = chained.call(parameters, &key, &batch, on).unwrap() else {
+            return false;
+        };
+        for (index, part) in ["loss", "weight", "gradient"].into_iter().enumerate() {
+            assert_eq!(
+                found[index].shape(),
+                expected[index].shape(),
+                "{what}: {part}"
+            );
+            assert_close(&found[index], &expected[index], &format!("{what}: {part}"));
+        }
+        let found = found.iter().map(values).collect();
+        match &first {
+            None => first = Some(found),
+            Some(first) => assert_eq!(first, &found, "{what}"),
+        }
+    }
+    true
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_kernels_of_a_gpu_give_the_same() {
+    for kind in KINDS {
+        for form in FORMS {
+            let is_served = check_gpu(kind, "kind = \"mse\"", form, 2);
+            let is_known = !matches!(kind, Kind::Stack);
+            assert_eq!(is_served, is_known, "{kind:?}");
+        }
+    }
+    for loss in [
+        "kind = \"mae\"",
+        "kind = \"huber\", delta = 0.7",
+        "kind = \"cross_entropy\"",
+        "kind = \"cross_entropy\", label_smoothing = 0.2, class_weights = [1.0, 0.5, 2.0]",
+        "kind = \"binary_cross_entropy\"",
+        "kind = \"binary_cross_entropy\", label_smoothing = 0.1, class_weights = [1.0, 3.0]",
+    ] {
+        for form in FORMS {
+            assert!(check_gpu(Kind::Last, loss, form, 3));
+            let last = format!("{loss}, at = \"last_step\"");
+            assert!(check_gpu(Kind::Pure, &last, form, 3));
+            assert!(check_gpu(Kind::Ltc, &last, form, 3));
+        }
+    }
+}
+
 #[test]
 fn every_loss_has_the_gradients_of_its_operations() {
     for loss in [

@@ -1,5 +1,6 @@
-//! One epoch: launch a step, then read the one before it.
+//! One epoch: launch a step, then read an earlier one.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use mlx_rs::transforms::async_eval;
@@ -13,6 +14,10 @@ use super::step::Form;
 use super::trainer::{Trainer, vector};
 use super::{Model, Observer, StepReport};
 use crate::{Error, Result};
+
+/// Steps that a GPU is given before the first of them is read: launching kernels and waiting for a number take longer than a
+/// small network's step.
+const GPU_AHEAD: usize = 4;
 
 /// A step that was launched and not yet read.
 struct Flight {
@@ -34,26 +39,31 @@ impl<M: Model + 'static> Trainer<M> {
         observer: &mut dyn Observer,
     ) -> Result<bool> {
         self.drop_anchor();
-        let mut flight: Option<Flight> = None;
+        // Steps in the order in which they were launched. Reading an old one leaves the device the others to work on.
+        let mut flights: VecDeque<Flight> = VecDeque::new();
+        let ahead = if self.device == "gpu" { GPU_AHEAD } else { 1 };
         loop {
             let is_over = self.progress.step_in_epoch >= self.progress.steps_per_epoch;
             let is_stopped = !is_over && observer.should_stop();
-            let next = match is_over || is_stopped {
-                true => None,
-                false => Some(self.launch_next(train)?),
-            };
-            // Reading the step before leaves the device one step to work on meanwhile.
-            if let Some(previous) = std::mem::replace(&mut flight, next)
-                && !self.land(&previous, train, observer)?
+            let is_last = is_over || is_stopped;
+            if !is_last {
+                flights.push_back(self.launch_next(train)?);
+            }
+            while flights.len() > if is_last { 0 } else { ahead }
+                && let Some(oldest) = flights.pop_front()
             {
-                // What was launched on top of a bad step goes with it.
-                flight = None;
-                continue;
+                if !self.land(&oldest, train, observer)? {
+                    // What was launched on top of a bad step goes with it.
+                    flights.clear();
+                    break;
+                }
             }
             if self.saver.is_done() {
                 self.finish_save(observer)?;
             }
-            if flight.is_none() {
+            // A bad step at the end leaves steps to be made again.
+            let is_over = self.progress.step_in_epoch >= self.progress.steps_per_epoch;
+            if flights.is_empty() && (is_over || is_stopped) {
                 return Ok(!is_stopped);
             }
         }

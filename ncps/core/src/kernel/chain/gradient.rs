@@ -19,7 +19,7 @@ pub(crate) struct Strides {
 }
 
 /// How predictions are judged.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Judgement {
     pub(crate) loss: Loss,
     pub(crate) targets: Strides,

@@ -23,10 +23,12 @@ extern "C" {
 
 // Mirrors of the structs in launch.rs and differentiable.rs.
 struct NcpsGpuLaunch {
-  bool is_cuda;
   const char* name;
   const char* header;
   const char* source;
+  // Machine code for CUDA, which then is what runs; of length 0 for Metal.
+  const char* code;
+  size_t code_len;
   const char* const* input_names;
   const mlx_array* inputs;
   size_t n_in;
@@ -114,12 +116,17 @@ int32_t ncps_gpu_launch(const NcpsGpuLaunch* launch, mlx_stream stream, mlx_arra
       shapes.emplace_back(launch->shapes[i], launch->shapes[i] + launch->ranks[i]);
       types.push_back(launch->is_int[i] ? mx::int32 : mx::float32);
     }
-    auto kernel = launch->is_cuda
-                      ? mx::fast::cuda_kernel(launch->name, input_names, output_names, launch->source, launch->header,
-                                              true, launch->shared_bytes)
-                      : mx::fast::metal_kernel(launch->name, input_names, output_names, launch->source, launch->header);
-    auto arrays = kernel(inputs, shapes, types, {launch->groups * launch->threads, 1, 1}, {launch->threads, 1, 1}, {},
-                         std::nullopt, false, *static_cast<mx::Stream*>(stream.ctx));
+    const std::tuple<int, int, int> grid{launch->groups * launch->threads, 1, 1};
+    const std::tuple<int, int, int> group{launch->threads, 1, 1};
+    const auto& on = *static_cast<mx::Stream*>(stream.ctx);
+    std::vector<mx::array> arrays;
+    if (launch->code_len > 0) {
+      arrays = mx::fast::precompiled_cuda_kernel(launch->name, std::string(launch->code, launch->code_len), inputs, shapes,
+                                                 types, {}, grid, group, launch->shared_bytes, std::nullopt, true, on);
+    } else {
+      auto kernel = mx::fast::metal_kernel(launch->name, input_names, output_names, launch->source, launch->header);
+      arrays = kernel(inputs, shapes, types, grid, group, {}, std::nullopt, false, on);
+    }
     for (size_t i = 0; i < launch->n_out; ++i) outputs[i].ctx = new mx::array(arrays.at(i));
     return 0;
   } catch (const std::exception& error) {

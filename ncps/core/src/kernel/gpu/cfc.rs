@@ -30,6 +30,8 @@ pub(crate) struct CfcPlan {
     backward: Shape,
     pub(super) record_at: Vec<usize>,
     pub(super) delta_at: Vec<usize>,
+    /// Offsets in the packed weights.
+    pub(super) packed: Packed,
     /// Where each packed weight lies among the joined sources.
     places: Mutex<Array>,
     /// Where the gradient of each parameter's element lies among the joined gradients.
@@ -125,13 +127,13 @@ impl CfcPlan {
             backward,
             record_at,
             delta_at,
+            packed,
             places,
             gradient_places,
         })
     }
 
     /// Both kernels with their constants.
-    #[cfg(test)]
     pub(super) fn shapes(&self) -> Vec<(&'static Body, Shape)> {
         vec![
             (&FORWARD, self.forward.clone()),
@@ -238,7 +240,23 @@ impl CfcPlan {
         let sources = self.sources(given.parameters)?;
         let weights = self.pack(&sources)?;
         let projected = self.project(&given, &sources)?;
-        let dropout = self.dropout(&given)?;
+        let mut arrays = self.launch_forward(&given, &weights, projected.as_ref(), is_training)?;
+        if !self.spec.has_memory {
+            arrays.remove(2);
+        }
+        arrays.push(weights);
+        Ok(arrays)
+    }
+
+    /// Outputs, hidden state, memory, operands and gates; a single number stands for what there is none of.
+    pub(super) fn launch_forward(
+        &self,
+        given: &Given<'_>,
+        weights: &Array,
+        projected: Option<&Array>,
+        is_training: bool,
+    ) -> Mlx<Vec<Array>> {
+        let dropout = self.dropout(given)?;
         let (batch, time) = (dim(self.geometry.batch), dim(self.geometry.time));
         let (units, outputs) = (dim(self.spec.units), dim(self.spec.outputs()));
         let records = self.geometry.batch * self.geometry.time;
@@ -256,15 +274,15 @@ impl CfcPlan {
                 if self.network.is_x_inside {
                     given.x
                 } else {
-                    &weights
+                    weights
                 },
-                projected.as_ref().unwrap_or(&weights),
-                &weights,
-                given.spans.unwrap_or(&weights),
-                given.mask.unwrap_or(&weights),
+                projected.unwrap_or(weights),
+                weights,
+                given.spans.unwrap_or(weights),
+                given.mask.unwrap_or(weights),
                 given.hidden,
-                given.memory.unwrap_or(&weights),
-                dropout.as_ref().unwrap_or(&weights),
+                given.memory.unwrap_or(weights),
+                dropout.as_ref().unwrap_or(weights),
             ],
             outputs: vec![
                 if self.geometry.is_last_only {
@@ -285,12 +303,7 @@ impl CfcPlan {
             threads: shape.threads,
             shared: shape.shared,
         };
-        let mut arrays = launch.run(self.backend, &Stream::thread_local_or_default())?;
-        if !self.spec.has_memory {
-            arrays.remove(2);
-        }
-        arrays.push(weights);
-        Ok(arrays)
+        launch.run(self.backend, &Stream::thread_local_or_default())
     }
 
     fn dropout(&self, given: &Given<'_>) -> Mlx<Option<Array>> {

@@ -6,7 +6,7 @@ use mlx_rs::error::Exception;
 use mlx_rs::{Array, ops};
 
 use super::cfc::{CfcPlan, Record, part};
-use super::cfc_layout::Source;
+use super::cfc_layout::{Product, Source};
 use super::join::join;
 use super::{Geometry, Spans};
 use crate::array::{Mlx, dim};
@@ -26,16 +26,7 @@ impl CfcPlan {
         };
         let Geometry { batch, time, .. } = self.geometry;
         let records = batch * time;
-        let deltas: Vec<Array> = self
-            .network
-            .products
-            .iter()
-            .enumerate()
-            .map(|(p, product)| {
-                part(deltas, self.delta_at[p], product.outputs() * records, 0)?
-                    .reshape(&[dim(records), dim(product.outputs())])
-            })
-            .collect::<Mlx<_>>()?;
+        let deltas = self.cut_deltas(deltas)?;
         let x = given.x.reshape(&[dim(records), dim(self.spec.inputs)])?;
         let joined = self.join_gradients(&deltas, &x, decay, record)?;
         let mut gradients = self.of_parameters(&joined)?;
@@ -77,6 +68,19 @@ impl CfcPlan {
         decay: &Array,
         record: &Record<'_>,
     ) -> Mlx {
+        let mut all = self.products(deltas, x, decay, record)?;
+        all.push(Array::from_slice(&[0.0_f32], &[1]));
+        join(&all, self.backend)
+    }
+
+    /// Its parts, by one large product for each of a step.
+    pub(super) fn products(
+        &self,
+        deltas: &[Array],
+        x: &Array,
+        decay: &Array,
+        record: &Record<'_>,
+    ) -> Mlx<Vec<Array>> {
         let records = self.geometry.batch * self.geometry.time;
         let inside = self.network.is_x_inside;
         let (mut weights, mut by_x) = (Vec::new(), Vec::new());
@@ -95,8 +99,17 @@ impl CfcPlan {
             let each = decay.reshape(&[dim(records), dim(2 * self.spec.units)])?;
             weights.push(each.sum_axis(0, false)?);
         }
-        weights.push(Array::from_slice(&[0.0_f32], &[1]));
-        join(&weights, self.backend)
+        Ok(weights)
+    }
+
+    /// The gradients by the results of each product, [B T, outputs].
+    pub(super) fn cut_deltas(&self, deltas: &Array) -> Mlx<Vec<Array>> {
+        let records = self.geometry.batch * self.geometry.time;
+        let cut = |(p, product): (usize, &Product)| {
+            part(deltas, self.delta_at[p], product.outputs() * records, 0)?
+                .reshape(&[dim(records), dim(product.outputs())])
+        };
+        self.network.products.iter().enumerate().map(cut).collect()
     }
 
     /// Cuts the joined gradients into those of the parameters.

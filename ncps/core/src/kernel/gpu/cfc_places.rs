@@ -68,7 +68,8 @@ pub(super) fn packed_places(spec: &SequenceSpec, network: &Network, packed: &Pac
         })
     };
     let mut places = Vec::with_capacity(packed.len);
-    for product in &network.products {
+    for (product, begin) in network.products.iter().zip(&packed.forward) {
+        places.resize(*begin, nothing);
         let all = product.input + product.state;
         for r in all - product.rows(network.is_x_inside)..all {
             for block in 0..product.blocks.len() {
@@ -76,13 +77,15 @@ pub(super) fn packed_places(spec: &SequenceSpec, network: &Network, packed: &Pac
             }
         }
     }
-    for product in &network.products {
+    for (product, begin) in network.products.iter().zip(&packed.biases) {
+        places.resize(*begin, nothing);
         for block in &product.blocks {
             let (source, first) = block.bias;
             places.extend((0..product.width).map(|n| start[source] + first + n));
         }
     }
-    for product in &network.products {
+    for (product, begin) in network.products.iter().zip(&packed.backward) {
+        places.resize(*begin, nothing);
         let all = product.input + product.state;
         for block in 0..product.blocks.len() {
             for n in 0..product.width {
@@ -90,6 +93,7 @@ pub(super) fn packed_places(spec: &SequenceSpec, network: &Network, packed: &Pac
             }
         }
     }
+    places.resize(packed.decay, nothing);
     for pick in [
         |pair: &(usize, usize)| pair.0,
         |pair: &(usize, usize)| pair.1,
@@ -170,4 +174,29 @@ pub(super) fn gradient_places(spec: &SequenceSpec, network: &Network) -> Vec<i32
         first += count;
     }
     places.into_iter().map(dim).collect()
+}
+
+/// The same as [`packed_places`] in the vector of all parameters, where parameter `i` begins at `parameters[i]`: places of
+/// weights, and of what is added to them; -1 stands for none.
+pub(super) fn flat_places(
+    spec: &SequenceSpec,
+    network: &Network,
+    packed: &Packed,
+    parameters: &[usize],
+) -> [Vec<i32>; 2] {
+    let mut pairs: Vec<[i32; 2]> = Vec::new();
+    for (source, shape) in network.sources.iter().zip(&network.shapes) {
+        pairs.extend((0..shape.iter().product()).map(|at| match *source {
+            Source::Parameter(index) => [dim(parameters[index] + at), -1],
+            Source::Gate { slope, offset } => {
+                [dim(parameters[offset] + at), dim(parameters[slope] + at)]
+            }
+        }));
+    }
+    pairs.push([-1; 2]);
+    let places = packed_places(spec, network, packed);
+    [0, 1].map(|which| {
+        let of = |place: &i32| pairs[*place as usize][which];
+        places.iter().map(of).collect()
+    })
 }

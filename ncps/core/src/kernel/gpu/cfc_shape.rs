@@ -129,6 +129,8 @@ impl Packed {
         } else {
             2 * units
         });
+        // Several weights are read at once.
+        let lengths: Vec<usize> = lengths.into_iter().map(aligned).collect();
         let at = starts(lengths.iter().copied());
         let count = products.len();
         Self {

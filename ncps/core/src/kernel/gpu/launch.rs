@@ -1,11 +1,14 @@
 //! One kernel as a node of the graph, on whichever backend the stream has.
 
 use std::ffi::{CString, c_char};
+use std::sync::OnceLock;
 
 use mlx_rs::error::Exception;
 use mlx_rs::{Array, Dtype, Stream};
 
+use super::cfc_shape::Shape;
 use super::declaration::{Declaration, Element};
+use super::machine;
 use super::source::{Body, Constants, Language, Source};
 
 /// What runs a kernel.
@@ -52,16 +55,15 @@ impl Backend {
             },
             // A multiprocessor's shared memory, as the CUDA programming guide's table of technical specifications has it;
             // about as many groups as multiprocessors.
-            // SAFETY: asks MLX for a number.
             Self::Cuda => Limits {
-                shared: match unsafe { ncps_gpu_capability() } {
+                shared: match capability() {
                     80 | 87 => 163 << 8,
                     90 | 100 | 101 | 103 => 227 << 8,
                     70 => 96 << 8,
                     75 => 64 << 8,
                     _ => 99 << 8,
                 },
-                threads: 256,
+                threads: 1024,
                 groups: 128,
             },
             #[cfg(all(test, target_os = "linux"))]
@@ -93,10 +95,11 @@ pub(crate) struct Launch<'a> {
 #[repr(C)]
 #[derive(Debug)]
 struct RawLaunch {
-    is_cuda: bool,
     name: *const c_char,
     header: *const c_char,
     source: *const c_char,
+    code: *const u8,
+    code_len: usize,
     input_names: *const *const c_char,
     inputs: *const mlx_sys::mlx_array,
     n_in: usize,
@@ -122,6 +125,13 @@ unsafe extern "C" {
     ) -> i32;
 }
 
+/// The compute capability of the GPU, 90 for 9.0.
+fn capability() -> i32 {
+    static FOUND: OnceLock<i32> = OnceLock::new();
+    // SAFETY: asks MLX for a number.
+    *FOUND.get_or_init(|| unsafe { ncps_gpu_capability() })
+}
+
 impl Launch<'_> {
     /// Adds the kernel to the graph of `stream`.
     pub(crate) fn run(self, backend: Backend, stream: &Stream) -> Result<Vec<Array>, Exception> {
@@ -142,6 +152,17 @@ impl Launch<'_> {
         )
         .map_err(Exception::custom)?;
         self.add(declaration, &source, language, stream)
+    }
+
+    /// Begins to compile a kernel that will be launched soon, where that is ours to do.
+    pub(super) fn prepare(body: &Body, shape: &Shape, backend: Backend) {
+        let (constants, threads, shared) = (&shape.constants, shape.threads, shape.shared);
+        if backend == Backend::Cuda
+            && let Ok(declaration) = body.declaration()
+            && let Ok(source) = Source::new(body, constants, Language::Cuda, threads, shared)
+        {
+            machine::begin(source.program(declaration), capability());
+        }
     }
 
     /// Holds the call against the declaration, so that a mistake is an error and not a wrong read on the device.
@@ -213,6 +234,14 @@ impl Launch<'_> {
             text(&source.header)?,
             text(&source.body)?,
         );
+        let code = match language {
+            Language::Metal => None,
+            Language::Cuda => {
+                let code = machine::code(&source.program(declaration), capability());
+                Some(code.map_err(Exception::custom)?)
+            }
+        };
+        let code = code.as_deref().unwrap_or(&[]);
         let (input_names, output_names) =
             (texts(&declaration.inputs)?, texts(&declaration.outputs)?);
         let pointers = |names: &[CString]| names.iter().map(|n| n.as_ptr()).collect::<Vec<_>>();
@@ -235,10 +264,11 @@ impl Launch<'_> {
             .collect();
         let mut message = [0u8; 512];
         let raw = RawLaunch {
-            is_cuda: language == Language::Cuda,
             name: name.as_ptr(),
             header: header.as_ptr(),
             source: body.as_ptr(),
+            code: code.as_ptr(),
+            code_len: code.len(),
             input_names: input_names.0.as_ptr(),
             inputs: inputs.as_ptr(),
             n_in: inputs.len(),

@@ -67,7 +67,6 @@ impl LtcPlan {
     }
 
     /// The kernels with their shapes.
-    #[cfg(test)]
     pub(super) fn shapes(
         &self,
     ) -> Mlx<Vec<(&'static super::source::Body, super::cfc_shape::Shape)>> {

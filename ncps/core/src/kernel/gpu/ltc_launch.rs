@@ -80,11 +80,13 @@ impl LtcLaunch {
         backend: Backend,
     ) -> Result<Self, String> {
         let limits = backend.limits();
+        // A group runs one sample, whose neurons have no use for more.
+        let threads = limits.threads.min(256);
         let wires = Wires::new(ltc);
         let sizes = (ltc.units, ltc.inputs);
         let found = Self {
-            forward: Spread::forward(ltc.units, wires.degrees, geometry.batch, limits.threads)?,
-            backward: Spread::backward(sizes, wires.degrees, geometry.batch, limits.threads)?,
+            forward: Spread::forward(ltc.units, wires.degrees, geometry.batch, threads)?,
+            backward: Spread::backward(sizes, wires.degrees, geometry.batch, threads)?,
             spec: Arc::clone(spec),
             ltc: ltc.clone(),
             geometry,
@@ -260,7 +262,6 @@ impl LtcLaunch {
     }
 
     /// The kernels of a call in one part, with their shapes.
-    #[cfg(test)]
     pub(super) fn shapes(&self) -> Mlx<Vec<(&'static Body, Shape)>> {
         let time = self.geometry.time;
         Ok(vec![

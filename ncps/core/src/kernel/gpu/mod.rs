@@ -15,6 +15,8 @@ mod cfc_gradients;
 mod cfc_layout;
 mod cfc_places;
 mod cfc_shape;
+mod chain;
+mod chain_products;
 mod declaration;
 mod differentiable;
 #[cfg(all(test, target_os = "linux"))]
@@ -26,18 +28,24 @@ mod ltc_given;
 mod ltc_launch;
 mod ltc_spread;
 mod ltc_wires;
+mod machine;
 mod plan;
 mod source;
 mod update;
 #[cfg(test)]
 mod written;
 
+pub(crate) use chain::ChainCache;
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) use emulator::Order;
 pub(crate) use launch::Backend;
+pub use machine::keep_compiled_kernels;
 pub(crate) use plan::Plan;
 #[cfg(test)]
-pub(crate) use written::Written;
+pub(crate) use {
+    chain::{ChainGeometry, ChainKernels},
+    written::Written,
+};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

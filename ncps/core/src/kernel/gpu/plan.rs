@@ -6,9 +6,11 @@ use mlx_rs::Array;
 
 use super::Geometry;
 use super::cfc::CfcPlan;
+use super::cfc_shape::Shape;
 use super::differentiable::differentiable;
-use super::launch::Backend;
+use super::launch::{Backend, Launch};
 use super::ltc::LtcPlan;
+use super::source::Body;
 use crate::array::Mlx;
 use crate::kernel::spec::{CellSpec, SequenceSpec};
 
@@ -34,13 +36,27 @@ impl Plan {
         if !super::are_trusted() {
             return Err("their self-test failed on this device".to_owned());
         }
-        match &spec.cell {
+        let is_training = geometry.is_training;
+        let plan = match &spec.cell {
             CellSpec::Cfc(_) | CellSpec::PassThrough => {
-                CfcPlan::new(spec, geometry, backend).map(|plan| Self::Cfc(Arc::new(plan)))
+                Self::Cfc(Arc::new(CfcPlan::new(spec, geometry, backend)?))
             }
-            CellSpec::Ltc(ltc) => {
-                LtcPlan::new(spec, ltc, geometry, backend).map(|plan| Self::Ltc(Arc::new(plan)))
+            CellSpec::Ltc(ltc) => Self::Ltc(Arc::new(LtcPlan::new(spec, ltc, geometry, backend)?)),
+        };
+        if is_training && backend == Backend::Cuda {
+            // All of them are needed soon, and compiling takes a second each.
+            for (body, shape) in plan.shapes()? {
+                Launch::prepare(body, &shape, backend);
             }
+        }
+        Ok(plan)
+    }
+
+    /// The kernels with their shapes.
+    fn shapes(&self) -> Result<Vec<(&'static Body, Shape)>, String> {
+        match self {
+            Self::Cfc(plan) => Ok(plan.shapes()),
+            Self::Ltc(plan) => plan.shapes().map_err(|error| error.to_string()),
         }
     }
 
@@ -64,11 +80,7 @@ impl Plan {
     /// The texts of the layer's kernels.
     #[cfg(test)]
     pub(crate) fn sources(&self, backend: Backend) -> Result<Vec<super::Written>, String> {
-        let launches = match self {
-            Self::Cfc(plan) => plan.shapes(),
-            Self::Ltc(plan) => plan.shapes().map_err(|error| error.to_string())?,
-        };
-        launches
+        self.shapes()?
             .into_iter()
             .map(|(body, shape)| super::Written::new(body, &shape, backend))
             .collect()

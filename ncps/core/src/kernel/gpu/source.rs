@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::OnceLock;
 
-use super::declaration::Declaration;
+use super::declaration::{Declaration, Element};
 
 /// Helper files that bodies may use.
 const HELPERS: [(&str, &str); 3] = [
@@ -127,5 +127,25 @@ impl Source {
         (&header, &body).hash(&mut hasher);
         let name = format!("ncps_{}_{:016x}", declaration.name, hasher.finish());
         Ok(Self { name, header, body })
+    }
+
+    /// A whole program for CUDA: the arrays in the order of the declaration are the kernel's arguments.
+    pub(crate) fn program(&self, declaration: &Declaration) -> String {
+        let kind = |element: &Element| match element {
+            Element::Float => "float",
+            Element::Int => "int",
+        };
+        let inputs = declaration.inputs.iter();
+        let inputs = inputs.map(|(e, name)| format!("const {}* __restrict__ {name}", kind(e)));
+        let outputs = declaration.outputs.iter();
+        let outputs = outputs.map(|(e, name)| format!("{}* __restrict__ {name}", kind(e)));
+        let arguments: Vec<String> = inputs.chain(outputs).collect();
+        format!(
+            "{}\nextern \"C\" __global__ void __launch_bounds__(THREADS) {}({}) {{\n{}\n}}\n",
+            self.header,
+            self.name,
+            arguments.join(", "),
+            self.body
+        )
     }
 }

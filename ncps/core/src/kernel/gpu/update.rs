@@ -13,8 +13,6 @@ static SQUARES: Body = Body::new(include_str!("bodies/squares.inc"));
 static UPDATE: Body = Body::new(include_str!("bodies/update.inc"));
 
 const THREADS: usize = 256;
-/// Values that a thread takes before another group is worth it.
-const EACH: usize = 4;
 /// Each thread of the second kernel adds up the sums of all groups of the first.
 const MOST_PARTS: usize = 32;
 const MOST_GROUPS: usize = 256;
@@ -56,7 +54,7 @@ pub(crate) fn update(call: &UpdateCall<'_>, backend: Backend) -> Mlx<Vec<Array>>
     let stream = Stream::thread_local_or_default();
     let size = call.parameters.size();
     let threads = THREADS.min(backend.limits().threads);
-    let groups = size.div_ceil(threads * EACH);
+    let groups = size.div_ceil(threads);
     let parts = groups.clamp(1, MOST_PARTS);
     let squares = Launch {
         body: &SQUARES,
@@ -127,7 +125,7 @@ pub(crate) fn update(call: &UpdateCall<'_>, backend: Backend) -> Mlx<Vec<Array>>
             call.floor.unwrap_or(any),
         ],
         outputs: vec![
-            vec![1],
+            Vec::new(),
             vec![dim(size)],
             len(!call.slots.is_empty()),
             len(call.slots.len() > 1),
@@ -138,7 +136,6 @@ pub(crate) fn update(call: &UpdateCall<'_>, backend: Backend) -> Mlx<Vec<Array>>
     };
     let mut arrays = update.run(backend, &stream)?;
     arrays.truncate(2 + call.slots.len());
-    arrays[0] = arrays[0].reshape(&[])?;
     Ok(arrays)
 }
 

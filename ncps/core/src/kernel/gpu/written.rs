@@ -17,6 +17,8 @@ pub(crate) struct Written {
     launch: [usize; 3],
     inputs: Vec<(Element, String)>,
     outputs: Vec<(Element, String)>,
+    /// For CUDA the whole program.
+    program: Option<String>,
 }
 
 impl Written {
@@ -34,6 +36,7 @@ impl Written {
             .split_once("// kernel")
             .map_or("", |(_, own)| own);
         Ok(Self {
+            program: (language == Language::Cuda).then(|| source.program(declaration)),
             own: own.to_owned(),
             name: source.name,
             header: source.header,
@@ -49,40 +52,34 @@ impl Written {
         self.inputs.len() + self.outputs.len()
     }
 
-    /// The end of a file's name, and a whole program as MLX would make it.
-    pub(crate) fn with_signature(&self, backend: Backend) -> (&'static str, String) {
+    /// The end of a file's name, and a whole program: ours for CUDA, for Metal as MLX would make it.
+    pub(crate) fn with_signature(&self) -> (&'static str, String) {
+        let [groups, threads, shared] = self.launch;
+        let shape =
+            format!("// {groups} groups of {threads} threads, {shared} floats of shared memory");
+        if let Some(program) = &self.program {
+            return ("cu", format!("{shape}\n{program}"));
+        }
         let kind = |element: Element| match element {
             Element::Float => "float",
             Element::Int => "int",
         };
-        let space = if backend == Backend::Metal {
-            "device "
-        } else {
-            ""
-        };
         let mut arguments = Vec::new();
         for (element, name) in &self.inputs {
-            arguments.push(format!("const {space}{}* {name}", kind(*element)));
+            arguments.push(format!("const device {}* {name}", kind(*element)));
         }
         for (element, name) in &self.outputs {
-            arguments.push(format!("{space}{}* {name}", kind(*element)));
+            arguments.push(format!("device {}* {name}", kind(*element)));
         }
-        let (end, kernel) = match backend {
-            Backend::Metal => {
-                arguments.push("uint3 thread_position_in_threadgroup".to_owned());
-                arguments.push("uint3 threadgroup_position_in_grid".to_owned());
-                ("metal", "kernel void")
-            }
-            _ => ("cu", "extern \"C\" __global__ void"),
-        };
-        let [groups, threads, shared] = self.launch;
+        arguments.push("uint3 thread_position_in_threadgroup".to_owned());
+        arguments.push("uint3 threadgroup_position_in_grid".to_owned());
         let text = format!(
-            "// {groups} groups of {threads} threads, {shared} floats of shared memory\n{}\n{kernel} {}(\n    {}) {{\n{}\n}}\n",
+            "{shape}\n{}\nkernel void {}(\n    {}) {{\n{}\n}}\n",
             self.header,
             self.name,
             arguments.join(",\n    "),
             self.body
         );
-        (end, text)
+        ("metal", text)
     }
 }

@@ -8,9 +8,10 @@ use std::sync::atomic::Ordering;
 use mlx_rs::error::Exception;
 use mlx_rs::{Array, Dtype, Stream};
 
-use super::ffi::{Never, Op, Tensor, apply, is_cpu};
+use super::ffi::{Never, Op, Tensor, apply};
 use super::sequence::RECORD_LIMIT;
 use crate::kernel::chain::{Chain, ChainPlan, Inputs, Judgement};
+use crate::kernel::gpu::{Backend, ChainCache};
 use crate::kernel::sequence::Spans;
 use crate::kernel::simd::level;
 
@@ -33,12 +34,19 @@ pub(crate) struct GradientCall<'a> {
     pub(crate) dropout: &'a [Array],
     pub(crate) targets: &'a Array,
     pub(crate) weights: &'a Array,
+    /// The chain's kernels on a GPU.
+    pub(crate) gpu: &'a ChainCache,
 }
 
 impl GradientCall<'_> {
-    /// The sums of losses and of weights, and the gradients `[P]` of the former; none where the op does not serve: on a
-    /// GPU, or for arrays that are not f32.
+    /// The sums of losses and of weights, and the gradients `[P]` of the former; none where the op does not serve: for
+    /// arrays that are not f32, and on a GPU for chains that its kernels do not know.
     pub(crate) fn apply(&self) -> Result<Option<[Array; 3]>, Exception> {
+        self.apply_on(Backend::of(&Stream::thread_local_or_default()))
+    }
+
+    /// On a GPU, or without one on the CPU.
+    pub(crate) fn apply_on(&self, gpu: Option<Backend>) -> Result<Option<[Array; 3]>, Exception> {
         let stream = Stream::thread_local_or_default();
         let mut inputs = vec![self.parameters, self.x];
         inputs.extend(self.timespans);
@@ -49,8 +57,12 @@ impl GradientCall<'_> {
         let &[batch, time, _] = self.x.shape() else {
             return Ok(None);
         };
-        if !is_f32 || !is_cpu(&stream) {
+        if !is_f32 {
             return Ok(None);
+        }
+        let record_limit = RECORD_LIMIT.load(Ordering::Relaxed);
+        if let Some(backend) = gpu {
+            return self.gpu.gradients(self, record_limit, backend);
         }
         let op = GradientOp {
             plan: ChainPlan {
@@ -60,7 +72,7 @@ impl GradientCall<'_> {
                 time: time as usize,
                 span: self.timespans.is_none().then_some(1.0),
                 level: level(),
-                record_limit: RECORD_LIMIT.load(Ordering::Relaxed),
+                record_limit,
             },
             places: Arc::clone(self.places),
             has_mask: self.mask.is_some(),

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::Case;
 use super::emulated::ROOMY;
 use crate::cell::{Activation, Mode};
-use crate::kernel::gpu::{Backend, Geometry, Plan, Spans, Written};
-use crate::kernel::spec::{CfcLayer, CfcSpec, SequenceSpec};
+use crate::kernel::gpu::{Backend, ChainGeometry, ChainKernels, Geometry, Plan, Spans, Written};
+use crate::kernel::spec::{CfcLayer, CfcSpec, ParameterSpec, SequenceSpec};
+use crate::kernel::{Chain, Judgement, LinearStage, Loss, SequenceStage, Stage, Strides};
 
 /// Functions of the languages that bodies may call, besides those that their own files define.
 const ALLOWED: [&str; 12] = [
@@ -64,23 +65,66 @@ fn sources(backend: Backend) -> Vec<Written> {
         }
     }
     for (units, backbone, inputs, batch, time) in USUAL {
-        let layer = CfcLayer {
-            inputs,
-            units,
-            mask: None,
-        };
-        let spec = SequenceSpec::cfc(
-            CfcSpec {
-                layers: vec![layer],
-                mode: Mode::Default,
-                activation: Activation::LecunTanh,
-                backbone_units: backbone,
-                backbone_layers: 1,
-                dropped: Vec::new(),
+        all.extend(of_chain(units, backbone, inputs, (batch, time), backend));
+    }
+    all
+}
+
+/// A CfC and a linear map, as they are trained.
+fn of_chain(
+    units: usize,
+    backbone: usize,
+    inputs: usize,
+    (batch, time): (usize, usize),
+    backend: Backend,
+) -> Vec<Written> {
+    let layer = CfcLayer {
+        inputs,
+        units,
+        mask: None,
+    };
+    let spec = SequenceSpec::cfc(
+        CfcSpec {
+            layers: vec![layer],
+            mode: Mode::Default,
+            activation: Activation::LecunTanh,
+            backbone_units: backbone,
+            backbone_layers: 1,
+            dropped: Vec::new(),
+        },
+        false,
+    );
+    let names = spec.parameters().into_iter().map(|p| p.name).collect();
+    let map = LinearStage {
+        inputs: units,
+        outputs: 4,
+        weight: "weight".to_owned(),
+        bias: Some("bias".to_owned()),
+    };
+    let layer = SequenceStage {
+        spec: Arc::new(spec),
+        parameters: names,
+        dropout: 0.0,
+        is_last_only: false,
+    };
+    let chain = Chain::new(inputs, vec![Stage::Sequence(layer), Stage::Linear(map)]).unwrap();
+    let mut end = 0;
+    let place = |parameter: &ParameterSpec| {
+        end += parameter.len();
+        end - parameter.len()..end
+    };
+    let places: Vec<_> = chain.parameters().iter().map(place).collect();
+    let geometry = ChainGeometry {
+        judgement: Judgement {
+            loss: Loss::Mse,
+            targets: Strides {
+                sample: 4 * time,
+                step: 4,
             },
-            false,
-        );
-        let geometry = Geometry {
+            weights: Strides { sample: 1, step: 0 },
+            is_last_step: false,
+        },
+        layer: Geometry {
             batch,
             time,
             spans: Spans::Constant(1.0),
@@ -89,11 +133,10 @@ fn sources(backend: Backend) -> Vec<Written> {
             is_last_only: false,
             is_training: true,
             record_limit: ROOMY,
-        };
-        let plan = Plan::new(&Arc::new(spec), geometry, backend).unwrap();
-        all.extend(plan.sources(backend).unwrap());
-    }
-    all
+        },
+    };
+    let kernels = ChainKernels::new(&chain, &places, geometry, backend).unwrap();
+    kernels.sources().unwrap()
 }
 
 /// The text without comments and macros; what macros stand for is named in [`ALLOWED`].
@@ -207,12 +250,12 @@ fn brackets_close_and_names_tell_sources_apart() {
                 .or_insert_with(|| text.clone());
             assert_eq!(known, &text, "two sources have the name {}", source.name);
         }
-        // For a compiler outside: each as a file, with the signature that MLX would give it.
+        // For a compiler outside: each as a file, with its signature.
         if let Some(folder) = std::env::var_os("NCPS_KERNEL_SOURCES") {
             let folder = std::path::Path::new(&folder);
             std::fs::create_dir_all(folder).unwrap();
             for source in &written {
-                let (end, text) = source.with_signature(backend);
+                let (end, text) = source.with_signature();
                 std::fs::write(folder.join(format!("{}.{end}", source.name)), text).unwrap();
             }
         }

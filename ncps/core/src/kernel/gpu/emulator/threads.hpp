@@ -26,6 +26,10 @@
 #define SIMD_SUM(x) emulator::Group::current->simd_sum(x, 32)
 #define SIMD_SUM_OVER(x, width) emulator::Group::current->simd_sum(x, width)
 
+struct float2 {
+  float x, y;
+};
+
 struct float4 {
   float x, y, z, w;
 };
