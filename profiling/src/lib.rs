@@ -10,6 +10,7 @@ pub mod cpu_time;
 pub mod device;
 mod error;
 pub mod memory;
+pub mod page;
 pub mod plot;
 pub mod probe;
 pub mod profile;

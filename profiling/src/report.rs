@@ -43,6 +43,16 @@ pub struct ReportFigure {
     pub svg: String,
 }
 
+impl ReportFigure {
+    pub(crate) fn to_html(&self) -> String {
+        format!(
+            "<figure>\n{}\n<figcaption>{}</figcaption>\n</figure>\n",
+            self.svg.trim(),
+            escaped(&self.caption)
+        )
+    }
+}
+
 const STYLE: &str = "\
 :root{color-scheme:light}\
 body{font:16px/1.5 system-ui,sans-serif;color:#1f2933;background:#fff;max-width:1000px;margin:2rem auto;padding:0 1rem}\
@@ -76,11 +86,7 @@ impl RunReport {
         html += &self.summary_html();
         html += &self.metrics.to_html();
         for figure in &self.figures {
-            let caption = escaped(&figure.caption);
-            html += &format!(
-                "<figure>\n{}\n<figcaption>{caption}</figcaption>\n</figure>\n",
-                figure.svg.trim()
-            );
+            html += &figure.to_html();
         }
         html += &readings_html("Measurements", &self.readings);
         html += &missing_html(&self.readings);

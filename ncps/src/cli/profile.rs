@@ -10,8 +10,10 @@ use ncps::profiling::capture::{self, Recorder};
 use ncps::profiling::device::{self, Host};
 use ncps::profiling::probe::Permission;
 use ncps::profiling::profile::{Comparison, ProfileReport, catalogue, compare};
+use ncps::profiling::report::ReportFigure;
 use ncps::profiling::runner::SystemRunner;
 use ncps::run::write_file;
+use ncps::tune::Tuned;
 
 use super::exit::{EndedAlready, UsageError};
 use super::output::Output;
@@ -59,6 +61,9 @@ pub(crate) struct ProfileArguments {
     /// Write the report as one HTML file.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Put the curves of a tune.json, which `ncps tune --out` wrote, into the HTML report.
+    #[arg(long, value_name = "FILE")]
+    tuned: Option<PathBuf>,
     /// Say what a metric means, where it comes from and what limits it, and stop; `all` for every one.
     #[arg(long, value_name = "METRIC")]
     explain: Option<String>,
@@ -127,6 +132,8 @@ pub(crate) fn run(arguments: &ProfileArguments, output: &Output) -> Result<()> {
     if let Some(folder) = &arguments.record {
         Recorder::<SystemRunner>::check(folder).map_err(ncps::Error::from)?;
     }
+    let tuned = arguments.tuned.as_deref().map(read_tuned).transpose()?;
+    let more: Vec<ReportFigure> = tuned.iter().filter_map(Tuned::figure).collect();
     let recorder = arguments
         .record
         .is_some()
@@ -157,7 +164,7 @@ pub(crate) fn run(arguments: &ProfileArguments, output: &Output) -> Result<()> {
             found.redactions
         ));
     }
-    write(arguments, &report, output)?;
+    write(arguments, &report, &more, output)?;
     if output.json {
         output.print(report.to_json())?;
     } else {
@@ -279,7 +286,12 @@ fn source(arguments: &ProfileArguments, machine: &device::Machine) -> Result<Sou
     })
 }
 
-fn write(arguments: &ProfileArguments, report: &ProfileReport, output: &Output) -> Result<()> {
+fn write(
+    arguments: &ProfileArguments,
+    report: &ProfileReport,
+    more: &[ReportFigure],
+    output: &Output,
+) -> Result<()> {
     let put = |path: PathBuf, text: &str| -> Result<()> {
         if let Some(folder) = path
             .parent()
@@ -296,7 +308,7 @@ fn write(arguments: &ProfileArguments, report: &ProfileReport, output: &Output) 
         put(path.clone(), &report.to_markdown())?;
     }
     if let Some(path) = &arguments.html {
-        put(path.clone(), &report.to_html(&[]))?;
+        put(path.clone(), &report.to_html(more))?;
     }
     let Some(folder) = &arguments.out else {
         return Ok(());
@@ -304,7 +316,7 @@ fn write(arguments: &ProfileArguments, report: &ProfileReport, output: &Output) 
     let file = |extension: &str| folder.join(REPORT).with_extension(extension);
     put(file("json"), &report.to_json())?;
     put(file("md"), &report.to_markdown())?;
-    put(file("html"), &report.to_html(&[]))?;
+    put(file("html"), &report.to_html(more))?;
     for (name, figure) in report.figures() {
         put(folder.join(format!("plots/{name}.svg")), &figure.svg)?;
     }
@@ -353,6 +365,12 @@ fn read(path: &Path) -> Result<ProfileReport> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the report `{}`", path.display()))?;
     Ok(ProfileReport::from_json(&text, path).map_err(ncps::Error::from)?)
+}
+
+fn read_tuned(path: &Path) -> Result<Tuned> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the result of tuning `{}`", path.display()))?;
+    Ok(Tuned::from_json(&text, path)?)
 }
 
 fn regressions(found: &Comparison) -> Result<()> {

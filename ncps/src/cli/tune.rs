@@ -1,21 +1,21 @@
 //! `ncps tune`: the batch, width, device and implementation that train a configuration fastest here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use ncps::profile::Source;
-use ncps::profiling::plot::Figure;
 use ncps::run::write_file;
-use ncps::tune::{self, Fate, Limits, Space, Tuned};
+use ncps::tune::{self, Limits, Space, Tuned};
 
 use super::exit::UsageError;
-use super::output::{Output, bytes, columns, short};
+use super::output::{Output, columns};
+use super::tf32;
 use super::train::Overrides;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  ncps tune configs/m3.toml\n  ncps tune sine.toml --batch 16,32,64,128 --implementation fused --seconds 20\n  ncps tune configs/m3.toml --width 1,2,4 --memory 2 --out tuned\n\nThe choice is the smallest batch that reaches 95 % of the highest rate, at the configuration's own width; wider networks are other networks, so their rates are only shown. --out writes tune.json, the fragment, the row for the device table and the plot."
+    after_help = "Examples:\n  ncps tune configs/m3.toml\n  ncps tune sine.toml --batch 16,32,64,128 --implementation fused --seconds 20\n  ncps tune configs/m3.toml --width 1,2,4 --memory 2 --out tuned\n  ncps tune configs/m3.toml --dtype f32,bf16 --html tune.html\n\nThe choice is the smallest batch that reaches 95 % of the highest rate, at the configuration's own width; wider networks are other networks, so their rates are only shown. Where no batch fits into the memory, the smallest is halved until one does."
 )]
 pub(crate) struct TuneArguments {
     /// The configuration file.
@@ -34,9 +34,9 @@ pub(crate) struct TuneArguments {
     /// Implementations to try; by default fused and plain on a CPU.
     #[arg(long, value_enum, value_name = "NAME,...", value_delimiter = ',')]
     implementation: Vec<TuneImplementation>,
-    /// Type of all numbers.
-    #[arg(long, value_enum, value_name = "TYPE", default_value_t = TuneDtype::F32)]
-    dtype: TuneDtype,
+    /// Types of the network's numbers to try (`train.precision`); by default the configuration's own.
+    #[arg(long, value_enum, value_name = "TYPE,...", value_delimiter = ',')]
+    dtype: Vec<TuneDtype>,
     /// Seconds for everything.
     #[arg(
         long,
@@ -51,12 +51,15 @@ pub(crate) struct TuneArguments {
     /// Threads of the kernels; 0 for all cores.
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
-    /// Sequences N whose time the plot shows.
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    /// Sequences N whose time the table and the plot show.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     sequences: u64,
-    /// Write what was found into this folder.
+    /// Write tune.json, tune.html, the fragment, the row for the device table and the plot into this folder.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Write what was found as one HTML file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -72,15 +75,15 @@ enum TuneImplementation {
     Plain,
 }
 
-/// Training computes in one type; the option names it, so that a script can state it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum TuneDtype {
     F32,
+    F16,
+    Bf16,
 }
 
 pub(crate) fn run(arguments: &TuneArguments, output: &Output) -> Result<()> {
     check(arguments)?;
-    let TuneDtype::F32 = arguments.dtype;
     let source = Source::file(&arguments.config, arguments.overrides.parse()?);
     let name = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
     let space = Space {
@@ -88,12 +91,15 @@ pub(crate) fn run(arguments: &TuneArguments, output: &Output) -> Result<()> {
         widths: arguments.width.clone(),
         devices: arguments.device.iter().map(|d| name(d)).collect(),
         implementations: arguments.implementation.iter().map(|i| name(i)).collect(),
+        dtypes: arguments.dtype.iter().map(|d| name(d)).collect(),
     };
     let limits = Limits {
         seconds: arguments.seconds,
         memory_bytes: arguments.memory.map(|gigabytes| gigabytes * 1e9),
         threads: arguments.threads,
+        sequences: arguments.sequences,
     };
+    tf32::apply(&source.load(&[])?.config, output)?;
     let tuned = tune::tune(&source, &space, &limits, &mut |text| output.note(text))?;
     write(arguments, &tuned, output)?;
     if output.json {
@@ -130,48 +136,11 @@ fn check(arguments: &TuneArguments) -> Result<()> {
 }
 
 fn text(tuned: &Tuned) -> String {
-    let heads = [
-        "batch",
-        "setting",
-        "sequences/s",
-        "peak memory",
-        "rounds",
-        "",
-    ];
-    let mut rows = vec![heads.map(str::to_owned).to_vec()];
-    for found in &tuned.candidates {
-        let is_best = tuned.best.as_ref() == Some(&found.setting);
-        let remark = match &found.fate {
-            Fate::Measured if is_best => "chosen".to_owned(),
-            Fate::Measured if found.setting == tuned.own => "the configuration's own".to_owned(),
-            Fate::Measured => String::new(),
-            Fate::OverMemory { bytes: size } => {
-                format!("over the memory budget: {}", bytes(*size as u64))
-            }
-            Fate::OutOfMemory => "out of memory".to_owned(),
-            Fate::Failed { reason } => format!("failed: {}", reason.lines().next().unwrap_or("")),
-            Fate::NotReached => "not reached in time".to_owned(),
-        };
-        let known = |value: Option<f64>, show: fn(f64) -> String| {
-            value.map_or_else(|| "-".to_owned(), show)
-        };
-        rows.push(vec![
-            found.setting.batch.to_string(),
-            found.setting.family(),
-            known(found.rate.value(), short),
-            known(found.peak.value(), |size| bytes(size as u64)),
-            found.rounds.to_string(),
-            remark,
-        ]);
-    }
+    let heads = tuned.heads().into_iter().map(|(head, _)| head).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(heads).chain(tuned.rows()).collect();
     let mut text = columns(&rows);
-    if let Some(gain) = tuned.gain.value() {
-        let interval = tuned.interval.map_or_else(String::new, |(low, high)| {
-            format!(" (95 % interval {low:.2} to {high:.2})")
-        });
-        text += &format!(
-            "\n{gain:.2} x the rate of the configuration's own setting, measured in turn{interval}\n"
-        );
+    if let Some(finding) = tuned.finding() {
+        text += &format!("\n{finding}\n");
     }
     for note in &tuned.notes {
         text += &format!("note: {note}\n");
@@ -186,17 +155,24 @@ fn text(tuned: &Tuned) -> String {
 }
 
 fn write(arguments: &TuneArguments, tuned: &Tuned, output: &Output) -> Result<()> {
-    let Some(folder) = &arguments.out else {
-        return Ok(());
-    };
-    std::fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make `{}`", folder.display()))?;
-    let put = |name: &str, bytes: &[u8]| -> Result<()> {
-        let path = folder.join(name);
-        write_file(&path, bytes)?;
+    let put_at = |path: &Path, bytes: &[u8]| -> Result<()> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        if !folder.as_os_str().is_empty() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make `{}`", folder.display()))?;
+        }
+        write_file(path, bytes)?;
         output.note(format_args!("wrote {}", path.display()));
         Ok(())
     };
+    if let Some(path) = &arguments.html {
+        put_at(path, tuned.to_html().as_bytes())?;
+    }
+    let Some(folder) = &arguments.out else {
+        return Ok(());
+    };
+    let put = |name: &str, bytes: &[u8]| put_at(&folder.join(name), bytes);
+    put("tune.html", tuned.to_html().as_bytes())?;
     put("tune.json", serde_json::to_string_pretty(tuned)?.as_bytes())?;
     if !tuned.fragment.is_empty() {
         put("fragment.toml", tuned.fragment.as_bytes())?;
@@ -205,13 +181,10 @@ fn write(arguments: &TuneArguments, tuned: &Tuned, output: &Output) -> Result<()
         let table = format!("device = [\n{}]\n", row.to_line());
         put("device.toml", table.as_bytes())?;
     }
-    match tuned.curve(arguments.sequences as f64).svg() {
-        Ok(svg) => put("tune.svg", svg.as_bytes()),
-        // Nothing measured is nothing drawn; the table says why.
-        Err(error) => {
-            output.note(error);
-            Ok(())
-        }
+    // Nothing measured is nothing drawn; the table says why.
+    match tuned.figure() {
+        Some(figure) => put("tune.svg", figure.svg.as_bytes()),
+        None => Ok(()),
     }
 }
 

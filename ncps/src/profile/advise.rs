@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ncps_core::kernel;
-use ncps_models::ModelConfig;
+use ncps_core::train::Precision;
 use ncps_profiling::profile::statistics::{median, ratio};
 use ncps_profiling::profile::{Advice, Bound, Gain, Outcome};
 use ncps_profiling::{Reading, Scope, Unit};
@@ -14,6 +14,7 @@ use super::subject::Subject;
 use crate::config::Override;
 use crate::error::Result;
 use crate::run::device::has_gpu;
+use crate::tune::implementation_keys;
 
 /// Samples that the CPU kernels take in one block of vectors.
 const BLOCK: usize = 32;
@@ -146,6 +147,16 @@ pub(super) fn candidates(
             why,
         );
     }
+    let is_heavy = matches!(bound, Bound::Compute | Bound::Memory);
+    if is_heavy && config.train.precision == Precision::F32 {
+        let why = if subject.is_gpu() {
+            "half the bytes, and matrix units have a higher roof; weights stay in f32, activations keep 8 bits"
+        } else {
+            "half the bytes; processors mostly convert bf16 before they compute"
+        };
+        let setting = [("train.precision", "bf16".to_owned())];
+        add("precision f32 -> bf16".into(), &setting, threads, why);
+    }
     for candidate in &mut found {
         if candidate.advice.settings.is_empty()
             && let Some(trial) = &candidate.trial
@@ -153,35 +164,7 @@ pub(super) fn candidates(
             candidate.advice.settings = vec![format!("--threads {}", trial.threads)];
         }
     }
-    if matches!(bound, Bound::Compute | Bound::Memory) {
-        found.push(Candidate {
-            advice: Advice {
-                change: "precision f32 -> f16 or bf16".to_owned(),
-                settings: Vec::new(),
-                why: "half the bytes, and on GPUs with matrix units a higher roof".to_owned(),
-                outcome: Outcome::Impossible {
-                    reason: "`train.precision` changes what layers store; the fused kernels compute in f32 either way"
-                        .to_owned(),
-                },
-            },
-            trial: None,
-        });
-    }
     Ok(found)
-}
-
-/// The keys that choose the implementation of each layer.
-fn implementation_keys(model: &ModelConfig) -> Vec<String> {
-    match model {
-        // The GRU has the plain implementation alone.
-        ModelConfig::Gru(_) => Vec::new(),
-        ModelConfig::Stacked(model) => (0..model.layers.len())
-            .filter(|index| model.layers[*index].kind() != "gru")
-            .map(|index| format!("model.layers.{index}.implementation"))
-            .collect(),
-        ModelConfig::Bidirectional(_) => vec!["model.layer.implementation".to_owned()],
-        _ => vec!["model.implementation".to_owned()],
-    }
 }
 
 /// Tries a candidate in turn with the original for about `budget`.

@@ -9,6 +9,7 @@ use mlx_rs::{Array, Device, Dtype, ops};
 use ncps_core::kernel::{self, roofs as native};
 use ncps_profiling::chips::ChipMatch;
 use ncps_profiling::device::Machine;
+use ncps_profiling::table::DeviceTable;
 use ncps_profiling::{Reading, Reason, Scope, Unit};
 use serde::{Deserialize, Serialize};
 
@@ -299,8 +300,17 @@ pub(super) fn nominal(machine: &Machine, is_gpu: bool) -> Vec<(&'static str, Rea
         };
         Reading::estimated(value, unit, sure, what)
     };
+    let table = DeviceTable::embedded().for_machine(machine);
+    let listed = is_gpu && chip.is_none() && table.exact;
+    let listed = table.row.bandwidth_gbs.filter(|_| listed);
     let bandwidth = chip.map_or_else(
-        || missing("nominal bandwidth"),
+        || match listed {
+            Some(gbs) => {
+                let what = "nominal bandwidth";
+                Reading::estimated(gbs * 1e9, Unit::BytesPerSecond, "device table", what)
+            }
+            None => missing("nominal bandwidth"),
+        },
         |chip| {
             from(
                 chip.memory.bandwidth_gbs * 1e9,
@@ -493,5 +503,16 @@ mod tests {
         for (name, reading) in nominal(&machine, false) {
             assert_eq!(reading.value(), None, "{name}");
         }
+        // A GPU of the device table has the bandwidth that stands there.
+        let folder = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../profiling/fixtures/linux-h200"
+        );
+        let host = ncps_profiling::device::Host::replay(folder.as_ref()).unwrap();
+        let machine = ncps_profiling::device::detect_on(&host);
+        let [(_, bandwidth), (_, fp32)] = &nominal(&machine, true)[..] else {
+            panic!("two nominal rates");
+        };
+        assert_eq!((bandwidth.value(), fp32.value()), (Some(4.8e12), None));
     }
 }

@@ -4,10 +4,12 @@
 //! [`Tuned`] holds what was found: a configuration fragment and a row for the device table.
 
 pub mod halving;
+mod report;
 mod run;
 mod space;
 mod tuned;
 
 pub use run::{Limits, tune};
+pub(crate) use space::implementation_keys;
 pub use space::{Setting, Space};
 pub use tuned::{Fate, Measured, Tuned};

@@ -8,7 +8,7 @@ use ncps_profiling::profile::statistics::{median, ratio};
 use ncps_profiling::{Reading, Reason, Scope, Unit};
 
 use super::halving::{rounds, survivors};
-use super::space::{Setting, Space};
+use super::space::{Setting, Space, dtype_of};
 use super::tuned::{self, Fate, Measured, SCHEMA, Tuned};
 use crate::config::Override;
 use crate::error::{ErrorKind, Result};
@@ -26,6 +26,8 @@ pub struct Limits {
     pub memory_bytes: Option<f64>,
     /// Threads of the kernels, 0 for all cores.
     pub threads: usize,
+    /// Sequences whose time is told.
+    pub sequences: u64,
 }
 
 /// Share of the device's memory that may be used where nobody says how much.
@@ -48,9 +50,10 @@ pub fn tune(
     let own = own_setting(&session);
     let windows = session.plan().windows[0];
     let mut settings = space.settings(session.config(), windows, has_gpu()?);
-    if !settings.contains(&own) {
-        settings.push(own.clone());
-    }
+    // First what everything is compared with, then the CPU, where nothing has to be compiled.
+    settings.retain(|setting| *setting != own);
+    settings.sort_by_key(|setting| setting.device == "gpu");
+    settings.insert(0, own.clone());
     // A batch larger than the training part would be padding for the most part.
     let mut left_out = space.batches.clone();
     left_out.retain(|batch| *batch > windows.max(own.batch));
@@ -96,6 +99,34 @@ impl Search<'_> {
             };
             self.found.push(measured);
         }
+        self.look_below(slice, hear)
+    }
+
+    /// Where no batch of a family fits into memory, halves the smallest one until it does.
+    fn look_below(&mut self, slice: Duration, hear: &mut dyn FnMut(&str)) -> Result<()> {
+        let mut families: Vec<String> = self.found.iter().map(|f| f.setting.family()).collect();
+        families.sort();
+        families.dedup();
+        for family in families {
+            let of_family = || self.found.iter().filter(|f| f.setting.family() == family);
+            if !of_family().all(|found| is_full(&found.fate)) {
+                continue;
+            }
+            let smallest = of_family().map(|f| &f.setting).min_by_key(|s| s.batch);
+            let mut next = smallest.and_then(Setting::halved);
+            while let Some(setting) = next {
+                hear(&format!("{}, since larger ones do not fit", setting.text()));
+                let measured = match self.estimate(&setting) {
+                    Some(fate) => missing(setting, fate),
+                    None => self.look_at(setting, slice)?,
+                };
+                next = match is_full(&measured.fate) {
+                    true => measured.setting.halved(),
+                    false => None,
+                };
+                self.found.push(measured);
+            }
+        }
         Ok(())
     }
 
@@ -104,7 +135,6 @@ impl Search<'_> {
         if self.begin.elapsed() > time && self.found.iter().any(|f| f.fate == Fate::Measured) {
             return Some(Fate::NotReached);
         }
-        let is_full = |fate: &Fate| matches!(fate, Fate::OutOfMemory | Fate::OverMemory { .. });
         let smaller = self.found.iter().find(|found| {
             is_full(&found.fate)
                 && found.setting.family() == setting.family()
@@ -113,6 +143,11 @@ impl Search<'_> {
         if let Some(smaller) = smaller {
             return Some(smaller.fate.clone());
         }
+        self.estimate(setting)
+    }
+
+    /// Why a setting cannot fit, by the run's estimate of its memory.
+    fn estimate(&self, setting: &Setting) -> Option<Fate> {
         let plan = self.session.plan();
         let estimate = plan.memory_estimate;
         let times = setting.batch as f64 / self.session.config().train.batch_size.max(1) as f64;
@@ -145,6 +180,7 @@ impl Search<'_> {
                 };
                 Measured {
                     rate: rate(&times, setting.batch),
+                    time: unavailable("the search is not over"),
                     setting,
                     fate,
                     peak,
@@ -198,8 +234,11 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn finish(self, own: Setting, hear: &mut dyn FnMut(&str)) -> Result<Tuned> {
+    fn finish(mut self, own: Setting, hear: &mut dyn FnMut(&str)) -> Result<Tuned> {
         let best = tuned::choice(&self.found);
+        for found in &mut self.found {
+            found.time = time_for(self.limits.sequences, &found.rate);
+        }
         let (gain, interval) = match &best {
             Some(best) if *best != own => {
                 hear("measuring the choice in turn with the configuration's own setting");
@@ -237,10 +276,12 @@ impl Search<'_> {
             );
         }
         notes.push("rates are of training steps; a larger batch makes fewer updates of an epoch, so it may need more epochs or a higher learning rate".to_owned());
-        notes.push(
-            "dtype: training computes in f32 throughout, so there is no other type to try"
-                .to_owned(),
-        );
+        if self.found.iter().all(|f| f.setting.dtype == own.dtype) {
+            let dtype = &own.dtype;
+            notes.push(format!(
+                "all in {dtype}, since another type rounds otherwise; --dtype f32,bf16,f16 tries them"
+            ));
+        }
         let late = self
             .found
             .iter()
@@ -248,7 +289,7 @@ impl Search<'_> {
             .count();
         if late > 0 {
             notes.push(format!(
-                "{late} settings were not reached within the time; --seconds gives more"
+                "{late} settings were not reached within the time; --seconds gives more, which a GPU needs: each batch is compiled for"
             ));
         }
         Ok(Tuned {
@@ -257,8 +298,9 @@ impl Search<'_> {
             machine: machine.summary(),
             fragment: best
                 .as_ref()
-                .map(|best| tuned::fragment(best, &own, rate, &machine.summary()))
+                .map(|best| tuned::fragment(best, &own, model, rate, &machine.summary()))
                 .unwrap_or_default(),
+            sequences: self.limits.sequences,
             candidates: self.found,
             own,
             best,
@@ -294,6 +336,11 @@ impl Search<'_> {
     }
 }
 
+/// Whether it was memory that was wanting.
+fn is_full(fate: &Fate) -> bool {
+    matches!(fate, Fate::OutOfMemory | Fate::OverMemory { .. })
+}
+
 /// What the configuration itself sets.
 fn own_setting(session: &Session) -> Setting {
     let config = session.config();
@@ -307,7 +354,7 @@ fn own_setting(session: &Session) -> Setting {
         width: 1,
         implementation: usual.map_or_else(|| "auto".to_owned(), |s| s.implementation.clone()),
         device,
-        dtype: "f32".to_owned(),
+        dtype: dtype_of(config),
     }
 }
 
@@ -341,6 +388,22 @@ fn rate(times: &[f64], batch: usize) -> Reading {
         .with_window(Duration::from_secs_f64(times.iter().sum::<f64>().max(0.0)))
 }
 
+fn time_for(sequences: u64, rate: &Reading) -> Reading {
+    match rate {
+        Reading::Available { value, .. } => {
+            let formula = format!("{sequences} sequences / rate");
+            Reading::derived(
+                sequences as f64 / value,
+                Unit::Seconds,
+                "training steps",
+                formula,
+            )
+            .with_scope(Scope::Process)
+        }
+        missing => missing.clone(),
+    }
+}
+
 fn missing(setting: Setting, fate: Fate) -> Measured {
     let why = match &fate {
         Fate::OverMemory { .. } => "beyond the memory budget",
@@ -350,6 +413,7 @@ fn missing(setting: Setting, fate: Fate) -> Measured {
     };
     Measured {
         rate: unavailable(why),
+        time: unavailable(why),
         peak: unavailable(why),
         setting,
         fate,
@@ -365,14 +429,17 @@ fn unavailable(why: &str) -> Reading {
 mod tests {
     use super::*;
 
-    fn source() -> Source {
-        let overrides = vec![
+    fn overrides() -> Vec<Override> {
+        vec![
             Override::of_flag("device", "cpu"),
             Override::of_flag("train.batch_size", 8),
             Override::of_flag("model.units.units", 8),
             Override::of_flag("model.units.outputs", 2),
-        ];
-        Source::of_machine(&ncps_profiling::device::detect(), overrides)
+        ]
+    }
+
+    fn source() -> Source {
+        Source::of_machine(&ncps_profiling::device::detect(), overrides())
     }
 
     fn space(batches: &[usize], implementations: &[&str]) -> Space {
@@ -390,6 +457,7 @@ mod tests {
             seconds: 0.8,
             memory_bytes: None,
             threads: 1,
+            sequences: 1000,
         };
         let found = tune(
             &source(),
@@ -430,6 +498,7 @@ mod tests {
             seconds: 0.2,
             memory_bytes: Some(1.0),
             threads: 1,
+            sequences: 1000,
         };
         let found = tune(&source(), &space(&[8], &["fused"]), &limits, &mut |_| {}).unwrap();
         assert!(
@@ -439,7 +508,41 @@ mod tests {
                 .all(|c| matches!(c.fate, Fate::OverMemory { .. }))
         );
         assert!(found.best.is_none() && found.row.is_none() && found.fragment.is_empty());
+        // Half of what does not fit is tried, until something does: room for 24 sequences holds 16.
+        let session = Session::prepare(source().load(&[]).unwrap()).unwrap();
+        let estimate = session.plan().memory_estimate;
+        let room = estimate.state as f64 + 3.0 * estimate.activations as f64 + estimate.data as f64;
         let limits = Limits {
+            memory_bytes: Some(room),
+            ..limits
+        };
+        let own = Setting {
+            batch: 64,
+            ..own_setting(&session)
+        };
+        let wide = Source::of_machine(
+            &session.machine,
+            [
+                &overrides()[..],
+                &[Override::of_flag("train.batch_size", 64)],
+            ]
+            .concat(),
+        );
+        let found = tune(&wide, &space(&[64], &["fused"]), &limits, &mut |_| {}).unwrap();
+        let fates: Vec<(usize, bool)> = found
+            .candidates
+            .iter()
+            .map(|c| (c.setting.batch, c.fate == Fate::Measured))
+            .collect();
+        assert_eq!(
+            fates,
+            [(64, false), (32, false), (16, true)],
+            "{:?}",
+            found.candidates
+        );
+        assert_eq!((&found.own, found.best.as_ref().unwrap().batch), (&own, 16));
+        let limits = Limits {
+            seconds: 6.0,
             memory_bytes: None,
             ..limits
         };

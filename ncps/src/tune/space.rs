@@ -1,6 +1,7 @@
 //! The settings that are tried.
 
 use ncps_core::rnn::{Implementation, Units};
+use ncps_core::train::Precision;
 use ncps_core::wiring::WiringConfig;
 use ncps_models::{LayerConfig, ModelConfig};
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ pub struct Setting {
     pub device: String,
     /// `auto`, `fused` or `plain`.
     pub implementation: String,
-    /// Type of all numbers: `f32`, the one that training has.
+    /// Type of the network's numbers, as `train.precision` has it: `f32`, `f16` or `bf16`.
     pub dtype: String,
 }
 
@@ -29,7 +30,20 @@ impl Setting {
             1 => String::new(),
             times => format!(", width x{times}"),
         };
-        format!("{}, {}{width}", self.device, self.implementation)
+        let dtype = match self.dtype.as_str() {
+            "f32" => String::new(),
+            dtype => format!(", {dtype}"),
+        };
+        format!("{}, {}{dtype}{width}", self.device, self.implementation)
+    }
+
+    /// The same with half the batch, unless that is one sequence.
+    #[must_use]
+    pub fn halved(&self) -> Option<Self> {
+        (self.batch > 1).then(|| Self {
+            batch: self.batch / 2,
+            ..self.clone()
+        })
     }
 
     /// The setting in a few words.
@@ -42,6 +56,7 @@ impl Setting {
         let mut all = vec![
             Override::of_flag("device", self.device.clone()),
             Override::of_flag("train.batch_size", self.batch as i64),
+            Override::of_flag("train.precision", self.dtype.clone()),
         ];
         all.extend(layers(model).into_iter().flat_map(|(key, layer)| {
             let mut of_layer = Vec::new();
@@ -60,6 +75,15 @@ impl Setting {
         }));
         all
     }
+}
+
+/// The keys that choose the implementation of each layer.
+pub(crate) fn implementation_keys(model: &ModelConfig) -> Vec<String> {
+    let layers = layers(model).into_iter();
+    layers
+        .filter(|(_, layer)| has_implementations(layer))
+        .map(|(key, _)| format!("{key}.implementation"))
+        .collect()
 }
 
 /// The layers with the key of their table.
@@ -128,13 +152,16 @@ pub struct Space {
     pub devices: Vec<String>,
     /// Implementations.
     pub implementations: Vec<String>,
+    /// Types of the network's numbers.
+    pub dtypes: Vec<String>,
 }
 
 impl Space {
     /// Every combination that makes sense for a configuration with `windows` training windows.
     ///
     /// Usual batches are the configuration's own and powers of two from 8 to the number of windows or 1024; usual devices
-    /// are all that MLX has here; usual implementations are fused and plain on a CPU and the automatic choice on a GPU.
+    /// are all that MLX has here; usual implementations are fused and plain on a CPU and the automatic choice on a GPU; the usual type is the configuration's
+    /// own, since another one rounds otherwise.
     pub fn settings(&self, config: &RunConfig, windows: usize, has_gpu: bool) -> Vec<Setting> {
         let own = config.train.batch_size;
         let mut batches = self.batches.clone();
@@ -152,6 +179,10 @@ impl Space {
         } else {
             self.widths.clone()
         };
+        let dtypes = match self.dtypes.is_empty() {
+            true => vec![dtype_of(config)],
+            false => self.dtypes.clone(),
+        };
         let devices = match self.devices.is_empty() {
             false => self.devices.clone(),
             true if has_gpu => vec!["gpu".to_owned(), "cpu".to_owned()],
@@ -160,13 +191,16 @@ impl Space {
         let mut settings = Vec::new();
         for device in &devices {
             for implementation in self.implementations_on(device, &config.model) {
-                for &width in &widths {
+                let kinds = dtypes
+                    .iter()
+                    .flat_map(|d| widths.iter().map(move |&w| (d, w)));
+                for (dtype, width) in kinds {
                     settings.extend(batches.iter().map(|&batch| Setting {
                         batch,
                         width,
                         device: device.clone(),
                         implementation: implementation.clone(),
-                        dtype: "f32".to_owned(),
+                        dtype: dtype.clone(),
                     }));
                 }
             }
@@ -195,6 +229,16 @@ impl Space {
             (true, true) => vec![name(Implementation::Auto)],
         }
     }
+}
+
+/// The type that a configuration trains in, by its name there.
+pub(super) fn dtype_of(config: &RunConfig) -> String {
+    match config.train.precision {
+        Precision::F32 => "f32",
+        Precision::F16 => "f16",
+        Precision::Bf16 => "bf16",
+    }
+    .to_owned()
 }
 
 #[cfg(test)]
@@ -233,10 +277,12 @@ mod tests {
             widths: vec![1, 2],
             devices: vec!["cpu".into()],
             implementations: vec!["fused".into()],
+            dtypes: vec!["f32".into(), "bf16".into()],
         };
         let config = config();
         let settings = space.settings(&config, 100, true);
-        assert_eq!(settings.len(), 2, "{settings:?}");
+        assert_eq!(settings.len(), 4, "{settings:?}");
+        assert_eq!(settings[2].text(), "batch 16, cpu, fused, bf16");
         let keys = |setting: &Setting| -> Vec<String> {
             let all = setting.overrides(&config.model);
             all.iter().map(|item| item.path.join(".")).collect()

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
+use ncps_models::ModelConfig;
 use ncps_profiling::Reading;
 use ncps_profiling::device::Machine;
 use ncps_profiling::plot::TuningCurve;
@@ -10,7 +12,9 @@ use ncps_profiling::table::{DeviceKind, DeviceRow, DeviceTable, RowSource};
 use serde::{Deserialize, Serialize};
 
 use super::halving::knee;
-use super::space::Setting;
+use crate::error::Result;
+
+use super::space::{Setting, implementation_keys};
 
 /// Version of the JSON form.
 pub(super) const SCHEMA: &str = "ncps.tune/1";
@@ -50,6 +54,8 @@ pub struct Measured {
     pub fate: Fate,
     /// Sequences per second of training steps.
     pub rate: Reading,
+    /// Time for [`Tuned::sequences`] in training steps.
+    pub time: Reading,
     /// Most bytes of live arrays in MLX.
     pub peak: Reading,
     /// Rounds of successive halving that it took part in.
@@ -65,6 +71,8 @@ pub struct Tuned {
     pub title: String,
     /// The machine in words.
     pub machine: String,
+    /// Sequences whose time is told for every setting.
+    pub sequences: u64,
     /// Every setting.
     pub candidates: Vec<Measured>,
     /// The configuration's own setting.
@@ -111,7 +119,13 @@ pub(super) fn choice(candidates: &[Measured]) -> Option<Setting> {
 }
 
 /// The choice as a configuration fragment, with what it was found on.
-pub(super) fn fragment(best: &Setting, own: &Setting, rate: &Reading, machine: &str) -> String {
+pub(super) fn fragment(
+    best: &Setting,
+    own: &Setting,
+    model: &ModelConfig,
+    rate: &Reading,
+    machine: &str,
+) -> String {
     let mut text = format!("# Found by `ncps tune` on {machine}.\n");
     if let Some(rate) = rate.value() {
         let _ = writeln!(
@@ -125,12 +139,21 @@ pub(super) fn fragment(best: &Setting, own: &Setting, rate: &Reading, machine: &
         "device = \"{}\"\n\n[train]\nbatch_size = {}",
         best.device, best.batch
     );
+    if best.dtype != own.dtype {
+        let _ = writeln!(text, "precision = \"{}\"", best.dtype);
+    }
     if best.implementation != own.implementation {
-        let _ = writeln!(
-            text,
-            "\n[model]\nimplementation = \"{}\"",
-            best.implementation
-        );
+        for key in implementation_keys(model) {
+            let name = &best.implementation;
+            let _ = match key.rsplit_once('.') {
+                // Layers of a list cannot be set apart from the list.
+                Some((table, _)) if table.contains("layers") => {
+                    writeln!(text, "# --set {key}={name}")
+                }
+                Some((table, leaf)) => writeln!(text, "\n[{table}]\n{leaf} = \"{name}\""),
+                None => Ok(()),
+            };
+        }
     }
     text
 }
@@ -177,7 +200,11 @@ pub(super) fn row(
         batch_max: small(worth().max()?.max(best.batch))?,
         backbone_units: backbone.map_or(Some(found.row.backbone_units), |b| small(b.0))?,
         backbone_layers: backbone.map_or(Some(found.row.backbone_layers), |b| small(b.1))?,
-        memory_gb: gigabytes.map_or(found.row.memory_gb, |size| (size.round() as u32).max(1)),
+        // Such a GPU has memory of its own.
+        memory_gb: match found.row.kind == DeviceKind::Cuda && found.exact {
+            true => found.row.memory_gb,
+            false => gigabytes.map_or(found.row.memory_gb, |size| (size.round() as u32).max(1)),
+        },
         source: RowSource::Measured,
         ..found.row
     })
@@ -200,8 +227,26 @@ fn slug(name: &str) -> String {
 }
 
 impl Tuned {
-    /// The curves of all families: sequences per second and the time for `sequences` over the batch.
-    pub fn curve(&self, sequences: f64) -> TuningCurve {
+    /// Reads what `ncps tune` wrote as JSON; `path` is named in errors only.
+    ///
+    /// # Errors
+    /// [`ncps_profiling::Error::ProfileReport`] for text that is not such a result, or one of another version.
+    pub fn from_json(text: &str, path: &Path) -> Result<Self> {
+        let error = |detail: String| ncps_profiling::Error::ProfileReport {
+            path: path.to_owned(),
+            detail,
+        };
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|e| error(format!("not JSON: {e}")))?;
+        if value.get("schema").and_then(serde_json::Value::as_str) != Some(SCHEMA) {
+            let detail = format!("expected a tune.json of `ncps tune --out`, `{SCHEMA}`");
+            return Err(error(detail).into());
+        }
+        serde_json::from_value(value).map_err(|e| error(e.to_string()).into())
+    }
+
+    /// The curves of all families: sequences per second and the time for [`Tuned::sequences`] over the batch.
+    pub fn curve(&self) -> TuningCurve {
         let mut curves: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
         for found in &self.candidates {
             let family = found.setting.family();
@@ -218,7 +263,7 @@ impl Tuned {
         TuningCurve {
             title: self.title.clone(),
             curves: curves.into_iter().collect(),
-            sequences,
+            sequences: self.sequences as f64,
             best: chosen,
         }
     }
@@ -247,6 +292,7 @@ mod tests {
                 || Reading::unavailable(Reason::NotRun, "no memory"),
                 |rate| Reading::measured(rate, Unit::PerSecond, "clock"),
             ),
+            time: Reading::unavailable(Reason::NotRun, "test"),
             peak: Reading::unavailable(Reason::NotRun, "test"),
             rounds: 1,
         }
@@ -277,12 +323,25 @@ mod tests {
     #[test]
     fn fragment_and_row_read_back() {
         let own = found(8, 1, "plain", None).setting;
-        let best = choice(&all()).unwrap();
+        let mut best = choice(&all()).unwrap();
+        best.dtype = "bf16".into();
+        let model = ModelConfig::from(ncps_models::CfcModel::new(8));
         let rate = Reading::measured(970.0, Unit::PerSecond, "clock");
-        let text = fragment(&best, &own, &rate, "a machine");
+        let text = fragment(&best, &own, &model, &rate, "a machine");
         let table: toml::Table = toml::from_str(&text).unwrap();
         assert_eq!(table["train"]["batch_size"].as_integer(), Some(32));
         assert_eq!(table["model"]["implementation"].as_str(), Some("fused"));
+        assert_eq!(table["train"]["precision"].as_str(), Some("bf16"));
+        // A list of layers is set layer by layer.
+        let layers = vec![ncps_models::CfcModel::new(8).into(); 2];
+        let stacked = ModelConfig::from(ncps_models::StackedModel::new(layers));
+        let text = fragment(&best, &own, &stacked, &rate, "a machine");
+        assert!(
+            text.contains("# --set model.layers.1.implementation=fused"),
+            "{text}"
+        );
+        assert!(!text.contains("[model]"), "{text}");
+        best.dtype = "f32".into();
         let machine = ncps_profiling::device::detect();
         let row = row(&machine, &all(), &best, Some((48, 1))).unwrap();
         assert_eq!((row.batch, row.batch_min, row.batch_max), (32, 32, 64));

@@ -68,12 +68,7 @@ impl ProfileReport {
         body += &self.advice_html();
         body += &self.phases_html();
         for figure in self.figures().iter().map(|(_, figure)| figure).chain(more) {
-            let _ = writeln!(
-                body,
-                "<figure>\n{}\n<figcaption>{}</figcaption>\n</figure>",
-                figure.svg.trim(),
-                escaped(&figure.caption)
-            );
+            body += &figure.to_html();
         }
         for (group, rows) in self.groups() {
             let named: Vec<(String, Reading)> = rows
