@@ -28,6 +28,7 @@ mod dataset;
 mod describe;
 mod embedded;
 mod error;
+mod fingerprint;
 mod frame;
 mod generate;
 mod leak;

@@ -169,6 +169,19 @@ impl WindowSet {
         self.layout.each_step
     }
 
+    /// The longest time between two steps; 1 for evenly spaced data.
+    pub fn longest_timespan(&self) -> f32 {
+        if !self.layout.has_timespans {
+            return 1.0;
+        }
+        let spans = self.series.iter().filter_map(|one| one.timespans.as_ref());
+        spans.flatten().copied().fold(0.0, f32::max)
+    }
+
+    pub(crate) fn series(&self) -> &[Series] {
+        &self.series
+    }
+
     /// Whether batches carry timespans.
     pub fn has_timespans(&self) -> bool {
         self.layout.has_timespans

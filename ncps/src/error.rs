@@ -94,6 +94,12 @@ pub enum Error {
         /// The value asked for.
         now: String,
     },
+    /// The run is to be resumed with other data than it was begun with.
+    #[error("the data are not those that the run in `{}` has learnt from so far; put them back, start a new run with --out or --force, or continue with --changed-data", path.display())]
+    DataChanged {
+        /// The run directory.
+        path: PathBuf,
+    },
     /// The GPU is asked for where MLX has none.
     #[error(
         "`device` is \"gpu\", but MLX has no GPU here; use \"auto\" or \"cpu\", and `ncps doctor` to see what is missing"
@@ -187,6 +193,7 @@ impl Error {
             | Self::NotARun { .. }
             | Self::UnknownMetric { .. }
             | Self::ResumeMismatch { .. }
+            | Self::DataChanged { .. }
             | Self::NoGpu => ErrorKind::Config,
             Self::Read { .. }
             | Self::Write { .. }
@@ -221,7 +228,9 @@ fn kind_of_core(error: &ncps_core::Error) -> ErrorKind {
     use ncps_core::Error as Core;
     match error {
         Core::Diverged { .. } => ErrorKind::Diverged,
-        Core::CheckpointCorrupt { .. } | Core::CheckpointMismatch { .. } => ErrorKind::Corrupt,
+        Core::CheckpointCorrupt { .. }
+        | Core::CheckpointMismatch { .. }
+        | Core::CheckpointVersion { .. } => ErrorKind::Corrupt,
         Core::Import { .. } | Core::ImportRead { .. } => ErrorKind::Corrupt,
         Core::Io { .. } | Core::WiringRead { .. } => ErrorKind::Io,
         // MLX throws its allocator's refusals as plain exceptions.

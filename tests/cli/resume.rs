@@ -160,3 +160,89 @@ fn two_processes_do_not_share_a_directory() {
     signal("-TERM", child.id());
     assert_eq!(child.wait().unwrap().code(), Some(143));
 }
+
+/// Copies a folder with all that is in it.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy(&path, &target),
+            false => drop(std::fs::copy(&path, &target).unwrap()),
+        }
+    }
+}
+
+/// `tests/data/run-0.1.0` was written before `provenance.json`, `train.precision` and a number in `keep_best`.
+#[test]
+fn a_run_of_an_earlier_version_goes_on() {
+    let here = Workplace::tiny();
+    let saved = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/run-0.1.0");
+    copy(&saved, &here.path("old"));
+    let ended = here.ok(&["train", "tiny.toml", "--out", "old", "--resume"]);
+    let said = &ended.stderr;
+    assert!(
+        said.contains("continuing from `old/checkpoints/step-00000004`"),
+        "{said}"
+    );
+    assert_eq!(here.json("old/summary.json")["epochs"], 3);
+    let before = std::fs::read_to_string(saved.join("metrics.csv")).unwrap();
+    let after = std::fs::read_to_string(here.path("old/metrics.csv")).unwrap();
+    let rows: Vec<&str> = before
+        .lines()
+        .filter(|row| !row.contains(",test,"))
+        .collect();
+    assert_eq!(after.lines().take(rows.len()).collect::<Vec<_>>(), rows);
+    assert!(here.json("old/provenance.json")["data"].is_string());
+}
+
+#[test]
+fn other_data_than_before_are_refused() {
+    let here = Workplace::new();
+    let rows: Vec<String> = (0..80)
+        .map(|i| format!("{},{}", i * 7 % 11, i % 5))
+        .collect();
+    here.write("x.csv", format!("a,b\n{}\n", rows.join("\n")));
+    here.write(
+        "run.toml",
+        "[data]\nkind = \"csv\"\npath = \"x.csv\"\nwindow = 4\ntargets = [\"a\"]\n\
+         [model]\nkind = \"cfc\"\nunits = 4\n[train]\nepochs = 1\n",
+    );
+    let train = ["train", "run.toml", "--out", "run"];
+    here.ok(&train);
+    here.write(
+        "x.csv",
+        format!("a,b\n{}\n", rows.join("\n").replace("10,", "9,")),
+    );
+    let more = ["--resume", "--set", "train.epochs=2"];
+    let refused = here.run(&[&train[..], &more].concat());
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("--changed-data"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(here.json("run/summary.json")["epochs"], 1);
+    here.ok(&[&train[..], &more, &["--changed-data"]].concat());
+    assert_eq!(here.json("run/summary.json")["epochs"], 2);
+}
+
+#[test]
+fn a_stiff_solver_is_told() {
+    let here = Workplace::tiny();
+    let ltc = here.read("tiny.toml").replace("cfc", "ltc");
+    here.write(
+        "ltc.toml",
+        ltc.replace("auto_ncp\", units = 8", "fully_connected\", units = 32"),
+    );
+    let usual = here.ok(&["train", "ltc.toml", "--dry-run"]);
+    assert!(!usual.stderr.contains("stiff"), "{}", usual.stderr);
+    let one = ["--set", "model.unfolds=1"];
+    let stiff = here.ok(&[&["train", "ltc.toml", "--dry-run"], &one[..]].concat());
+    let said = &stiff.stderr;
+    assert!(
+        said.contains("an LTC layer is stiff") && said.contains("`unfolds`"),
+        "{said}"
+    );
+}

@@ -189,6 +189,23 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A checkpoint is sound, but of a format that this version does not know.
+    #[error(
+        "checkpoint: `{}` has format {format}, written by {version}; this version, {}, knows format {known}: \
+         continue with the version that wrote it, or begin a new run",
+        path.display(),
+        env!("CARGO_PKG_VERSION")
+    )]
+    CheckpointVersion {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+        /// The format that is known.
+        known: u32,
+        /// The program that wrote it, by its own word.
+        version: String,
+    },
     /// A tensor file is sound but belongs to another model.
     #[error("checkpoint: `{}` does not fit the model: {problem}", path.display())]
     CheckpointMismatch {

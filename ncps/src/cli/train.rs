@@ -32,6 +32,9 @@ pub(crate) struct TrainArguments {
     /// Continue the run in the run directory, or begin it if there is none.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
+    /// Continue although the data have changed since the run began.
+    #[arg(long, requires = "resume")]
+    changed_data: bool,
     /// Begin anew where a run exists; the old one is moved aside.
     #[arg(long)]
     force: bool,
@@ -178,6 +181,7 @@ impl TrainArguments {
             data_seconds: Some(self.data_timeout),
             memory: self.max_memory,
             is_dry: self.dry_run || self.verify.is_some(),
+            may_data_differ: self.changed_data,
         }
     }
 }
@@ -311,6 +315,9 @@ fn announce(session: &Session, directory: &RunDirectory, output: &Output) {
             aside.display()
         ));
     }
+    for remark in session.remarks() {
+        output.note(remark);
+    }
     let plan = session.plan();
     output.note(format!(
         "{} parameters, {} training windows of {} steps, {} batches an epoch, on {}; run directory `{}`",
@@ -340,6 +347,9 @@ fn dry_run(loaded: Loaded<RunConfig>, arguments: &TrainArguments, output: &Outpu
     }
     output.line("# resolved configuration")?;
     output.print(session.loaded().to_toml_with_origins())?;
+    for remark in session.remarks() {
+        output.note(remark);
+    }
     let estimate = plan.memory_estimate;
     output.line(format!(
         "\n# network\n{}",

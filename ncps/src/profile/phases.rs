@@ -232,8 +232,8 @@ fn logging(subject: &Subject) -> Result<f64> {
         source,
     })?;
     let directory = RunDirectory::open(&folder.path().join("run"), Existing::Refuse)?;
-    let table = MetricsTable::new(&["loss"]);
-    let file = MetricsFile::begin(&directory, &table)?;
+    let mut table = MetricsTable::new(&["loss"]);
+    let file = MetricsFile::begin(&directory, &mut table)?;
     let mut watcher = ();
     let mut recorder = Recorder::new(table, file, None, &mut watcher);
     let plan = subject.session.plan();

@@ -40,6 +40,7 @@ pub(crate) const METRICS: &str = "metrics.csv";
 pub(crate) const METRICS_PARQUET: &str = "metrics.parquet";
 pub(crate) const PLOTS: &str = "plots";
 pub(crate) const REPORT: &str = "report.html";
+pub(crate) const PROVENANCE: &str = "provenance.json";
 pub(crate) const SUMMARY: &str = "summary.json";
 pub(crate) const LOG: &str = "log.txt";
 pub(crate) const LOCK: &str = ".lock";
@@ -47,7 +48,7 @@ pub(crate) const LOCK: &str = ".lock";
 pub(crate) const EVENTS: &str = "events.out.tfevents.";
 
 /// Everything that a run directory has, apart from event files and what is being written.
-pub(crate) const FILES: [&str; 11] = [
+pub(crate) const FILES: [&str; 12] = [
     CONFIG,
     MODEL,
     MODEL_CONFIG,
@@ -57,6 +58,7 @@ pub(crate) const FILES: [&str; 11] = [
     PLOTS,
     REPORT,
     SUMMARY,
+    PROVENANCE,
     LOG,
     LOCK,
 ];

@@ -25,7 +25,7 @@ pub(crate) struct Row {
     pub(crate) values: Vec<Option<f64>>,
 }
 
-/// The rows of one run, kept in memory and on disk.
+/// The rows of one run. While it trains they are on the disk alone, so that a long run takes no more memory than a short one.
 #[derive(Debug)]
 pub(crate) struct MetricsTable {
     columns: Vec<String>,
@@ -64,6 +64,15 @@ impl MetricsTable {
 
     /// Takes over the rows up to `step` of a file that an earlier sitting wrote.
     pub(crate) fn recover(&mut self, path: &Path, step: u64) -> Result<()> {
+        self.load(path)?;
+        // A test row ends a run; a run that goes on gets its own.
+        self.rows
+            .retain(|row| row.step <= step && row.split != "test");
+        Ok(())
+    }
+
+    /// Reads all rows of a file; none where it has other columns or is not there.
+    pub(crate) fn load(&mut self, path: &Path) -> Result<()> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -80,11 +89,7 @@ impl MetricsTable {
             return Ok(());
         }
         // A killed process may leave half a line at the end: what does not parse ends the table.
-        self.rows = lines
-            .map_while(|line| self.parse(line))
-            // A test row ends a run; a run that goes on gets its own.
-            .filter(|row| row.step <= step && row.split != "test")
-            .collect();
+        self.rows = lines.map_while(|line| self.parse(line)).collect();
         Ok(())
     }
 
@@ -173,18 +178,6 @@ impl MetricsTable {
         }
     }
 
-    /// Adds a row in memory and returns its line for the file.
-    pub(crate) fn push(&mut self, row: Row) -> String {
-        let line = line_of(&row);
-        self.rows.push(row);
-        line
-    }
-
-    /// Forgets the rows after a step, which a rollback has made void.
-    pub(crate) fn go_back(&mut self, step: u64) {
-        self.rows.retain(|row| row.step <= step);
-    }
-
     /// The whole table as CSV text.
     pub(crate) fn to_csv(&self) -> String {
         let mut text = self.header();
@@ -242,24 +235,32 @@ pub(crate) struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// Writes what the table holds and opens the file for more.
-    pub(crate) fn begin(directory: &RunDirectory, table: &MetricsTable) -> Result<Self> {
+    /// Writes what the table holds, empties it and opens the file for more.
+    pub(crate) fn begin(directory: &RunDirectory, table: &mut MetricsTable) -> Result<Self> {
         let path = directory.join(METRICS);
         atomic::write_file(&path, table.to_csv().as_bytes())?;
+        table.rows = Vec::new();
         Ok(Self {
             file: open(&path)?,
             path,
         })
     }
 
-    /// Writes the file anew from a table that has lost rows.
-    pub(crate) fn rewrite(&mut self, table: &MetricsTable) -> Result<()> {
+    /// Writes the file anew without the rows after a step, which a rollback has made void.
+    pub(crate) fn go_back(&mut self, columns: &MetricsTable, step: u64) -> Result<()> {
+        let mut table = MetricsTable {
+            columns: columns.columns.clone(),
+            rows: Vec::new(),
+        };
+        table.load(&self.path)?;
+        table.rows.retain(|row| row.step <= step);
         atomic::write_file(&self.path, table.to_csv().as_bytes())?;
         self.file = open(&self.path)?;
         Ok(())
     }
 
-    pub(crate) fn append(&mut self, lines: &str) -> Result<()> {
+    pub(crate) fn append(&mut self, rows: &[Row]) -> Result<()> {
+        let lines: String = rows.iter().map(line_of).collect();
         Ok(atomic::append(
             &mut self.file,
             &self.path,
@@ -301,7 +302,8 @@ mod tests {
                 ("loss".into(), 0.1 * step as f64),
                 ("mse".into(), 1.0 / step as f64),
             ]);
-            table.push(table.final_row(step, step / 2, "validation", &metrics));
+            let row = table.final_row(step, step / 2, "validation", &metrics);
+            table.rows.push(row);
         }
         table
     }

@@ -9,7 +9,7 @@ use super::metrics::{MetricsFile, MetricsTable};
 use super::tensorboard::EventFile;
 use crate::error::Error;
 
-/// Writes metrics to the run directory and passes everything on to a watcher.
+/// Writes rows of metrics to the run directory and passes everything on to a watcher.
 pub(crate) struct Recorder<'a> {
     pub(crate) table: MetricsTable,
     pub(crate) steps: u64,
@@ -50,16 +50,14 @@ impl<'a> Recorder<'a> {
         self.watcher
     }
 
-    /// Adds rows to the table and the file.
+    /// Adds rows to the files.
     pub(crate) fn add(&mut self, rows: impl IntoIterator<Item = super::metrics::Row>) {
-        let before = self.table.rows.len();
-        let lines: String = rows.into_iter().map(|row| self.table.push(row)).collect();
-        let added = &self.table.rows[before..];
+        let rows: Vec<super::metrics::Row> = rows.into_iter().collect();
         let events = self.events.as_mut();
         let written = self
             .file
-            .append(&lines)
-            .and_then(|()| events.map_or(Ok(()), |events| events.add(self.table.columns(), added)));
+            .append(&rows)
+            .and_then(|()| events.map_or(Ok(()), |events| events.add(self.table.columns(), &rows)));
         if let Err(error) = written {
             self.failure.get_or_insert(error);
         }
@@ -84,11 +82,10 @@ impl Observer for Recorder<'_> {
     }
 
     fn on_nonfinite(&mut self, report: &NonfiniteReport) {
-        self.table.go_back(report.resumes_at);
         let events = self.events.as_mut();
         let written = self
             .file
-            .rewrite(&self.table)
+            .go_back(&self.table, report.resumes_at)
             .and_then(|()| events.map_or(Ok(()), |events| events.go_back(report.resumes_at)));
         if let Err(error) = written {
             self.failure.get_or_insert(error);

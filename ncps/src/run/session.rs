@@ -15,6 +15,7 @@ use super::directory::RunDirectory;
 use super::memory;
 use super::model_file::ModelDescription;
 use super::plan::{MemoryEstimate, Plan, Sizes};
+use super::stiffness;
 use super::summary::{BaselineSummary, Summary};
 use super::tf32::{self, Products};
 use super::training;
@@ -31,6 +32,8 @@ pub struct Session {
     pub(crate) machine: Machine,
     pub(super) network: Box<dyn Network>,
     pub(super) plan: Plan,
+    pub(super) may_data_differ: bool,
+    remarks: Vec<String>,
 }
 
 /// What a session may take.
@@ -42,6 +45,8 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Whether nothing will be trained, so that only the network itself must fit.
     pub is_dry: bool,
+    /// Whether a run may be continued with other data than it began with.
+    pub may_data_differ: bool,
 }
 
 /// A part of the data.
@@ -99,9 +104,8 @@ impl Session {
             memory::check_model(&model, memory)?;
         }
         let dataset = load(&loaded, limits)?;
-        for leak in &dataset.leaks {
-            tracing::warn!("{leak}");
-        }
+        let leaks = dataset.leaks.iter();
+        let mut remarks: Vec<String> = leaks.map(|leak| format!("warning: {leak}")).collect();
         fit_loss_to_data(&mut loaded, &dataset)?;
         config::check_train(&loaded, &loaded.config.train)?;
         let config = &loaded.config;
@@ -113,6 +117,7 @@ impl Session {
         if !limits.is_dry {
             memory::check(&plan, &config.train, memory)?;
         }
+        remarks.extend(stiffness::remarks(network.as_ref(), &dataset)?);
         Ok(Self {
             loaded,
             dataset,
@@ -121,6 +126,8 @@ impl Session {
             machine,
             network,
             plan,
+            may_data_differ: limits.may_data_differ,
+            remarks,
         })
     }
 
@@ -147,6 +154,11 @@ impl Session {
     /// Sizes and costs.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// What a person should know of the data and the network before it is trained, a line each.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     /// The layers of the network with their parameter counts, as text.

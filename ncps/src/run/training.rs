@@ -11,6 +11,7 @@ use super::Watcher;
 use super::batches::WindowSource;
 use super::directory::{CHECKPOINTS, CONFIG, METRICS, MODEL, MODEL_CONFIG, RunDirectory, SUMMARY};
 use super::metrics::{MetricsFile, MetricsTable};
+use super::provenance::Provenance;
 use super::record::Recorder;
 use super::report::{self, Results};
 use super::resume;
@@ -28,16 +29,18 @@ pub(super) fn run(
 ) -> Result<Summary> {
     let config_text = session.loaded.to_toml();
     // Where there is no checkpoint yet, there is nothing that another configuration could spoil.
-    if directory.is_resumed() && !checkpoint::list(&directory.join(CHECKPOINTS))?.is_empty() {
+    let is_begun = !checkpoint::list(&directory.join(CHECKPOINTS))?.is_empty();
+    if directory.is_resumed() && is_begun {
         resume::check_same(directory, &config_text)?;
     }
     atomic::clean(directory.path())?;
+    Provenance::of(&session).record(directory, !is_begun || session.may_data_differ)?;
     directory.write(CONFIG, config_text.as_bytes())?;
     directory.write(MODEL_CONFIG, session.description().to_json()?.as_bytes())?;
     let earlier = earlier_seconds(directory);
     let mut sources = Sources::of(&session)?;
-    let (mut trainer, table) = trainer(&session, directory, watcher)?;
-    let file = MetricsFile::begin(directory, &table)?;
+    let (mut trainer, mut table) = trainer(&session, directory, watcher)?;
+    let file = MetricsFile::begin(directory, &mut table)?;
     let events = match session.config().log.tensorboard {
         true => Some(EventFile::begin(directory, trainer.step())?),
         false => None,
@@ -104,6 +107,7 @@ fn close(
         );
         recorder.add([row]);
     }
+    recorder.table.load(&directory.join(METRICS))?;
     recorder.table.write_parquet(directory)?;
     let results = Results {
         session,

@@ -172,14 +172,14 @@ fn step_of(name: &str) -> Option<u64> {
     (step_name(step) == name).then_some(step)
 }
 
-/// Chooses which checkpoints go: all but the newest `keep_last` and the best.
+/// Chooses which checkpoints go: all but the newest `keep_last` and the `best`.
 ///
 /// `steps` is sorted, oldest first.
-pub fn outdated(steps: &[u64], keep_last: usize, best: Option<u64>) -> Vec<u64> {
+pub fn outdated(steps: &[u64], keep_last: usize, best: &[u64]) -> Vec<u64> {
     let old = &steps[..steps.len().saturating_sub(keep_last.max(1))];
     old.iter()
         .copied()
-        .filter(|step| Some(*step) != best)
+        .filter(|step| !best.contains(step))
         .collect()
 }
 
@@ -196,11 +196,12 @@ mod tests {
 
     #[test]
     fn the_newest_and_the_best_stay() {
-        assert_eq!(outdated(&[1, 2, 3, 4], 2, Some(1)), [2]);
-        assert_eq!(outdated(&[1, 2, 3, 4], 1, None), [1, 2, 3]);
-        assert_eq!(outdated(&[1, 2], 5, None), [0u64; 0]);
-        assert_eq!(outdated(&[1, 2], 0, Some(9)), [1]);
-        assert_eq!(outdated(&[], 2, None), [0u64; 0]);
+        assert_eq!(outdated(&[1, 2, 3, 4], 2, &[1]), [2]);
+        assert_eq!(outdated(&[1, 2, 3, 4], 1, &[]), [1, 2, 3]);
+        assert_eq!(outdated(&[1, 2], 5, &[]), [0u64; 0]);
+        assert_eq!(outdated(&[1, 2], 0, &[9]), [1]);
+        assert_eq!(outdated(&[1, 2, 3, 4, 5], 1, &[4, 2]), [1, 3]);
+        assert_eq!(outdated(&[], 2, &[]), [0u64; 0]);
     }
 
     #[test]

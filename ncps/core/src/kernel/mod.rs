@@ -60,6 +60,7 @@ pub(crate) use gpu::ChainCache;
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) use gpu::{Backend, Order};
 pub use gpu::{keep_compiled_kernels, trust_gpu_kernels};
+pub(crate) use ltc::positive;
 pub use op::{CallSpans, RecordReport, SequenceArrays, SequenceCall, SequenceOp, set_record_limit};
 pub(crate) use op::{GradientCall, UpdateCall, join, split};
 pub use policy::Policy;

@@ -6,6 +6,7 @@ mod gru;
 mod input;
 mod lstm;
 mod ltc;
+mod stiffness;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -26,6 +27,7 @@ pub use cfc::{Cfc, CfcConfig, CfcNeurons};
 pub use gru::{Gru, GruConfig};
 pub use lstm::{Lstm, LstmConfig};
 pub use ltc::{Ltc, LtcConfig};
+pub use stiffness::{FastestNeuron, fastest_neurons};
 pub use units::Units;
 
 /// The state of a layer between two steps.

@@ -137,8 +137,9 @@ pub struct CheckpointConfig {
     pub every: u64,
     /// How many of the newest stay, at least 1; default 2.
     pub keep_last: usize,
-    /// Whether the best one is written and stays; default true.
-    pub keep_best: bool,
+    /// How many of the best are written and stay; default 1.
+    #[serde(deserialize_with = "super::keep::count")]
+    pub keep_best: usize,
 }
 
 impl Default for CheckpointConfig {
@@ -146,7 +147,7 @@ impl Default for CheckpointConfig {
         Self {
             every: 1,
             keep_last: 2,
-            keep_best: true,
+            keep_best: 1,
         }
     }
 }
@@ -161,8 +162,7 @@ pub enum OnNonfinite {
     Error,
     /// The batch is left out, as if it had not been there.
     Skip,
-    /// The run goes back to the start of the epoch (or to where it was resumed, if that came later) and goes on with
-    /// the learning rate times `rollback_factor`.
+    /// The run goes back to the start of the epoch and goes on with the learning rate times `rollback_factor`.
     Rollback,
 }
 

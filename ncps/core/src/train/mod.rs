@@ -49,6 +49,7 @@
 //! # }
 //! ```
 
+mod anchor;
 mod batch;
 mod chained;
 mod config;
@@ -57,6 +58,7 @@ mod evaluate;
 mod flat;
 mod function;
 mod fused_update;
+mod keep;
 pub mod loss;
 pub mod metrics;
 mod nonfinite;

@@ -15,15 +15,6 @@ use crate::{Error, Result};
 pub(super) const ADVICE: &str = "lower `train.learning_rate`, set `train.clip.norm` (1.0 is usual), check the data for \
                       values that are not finite or not normalised, or let `train.on_nonfinite` be \"skip\" or \"rollback\"";
 
-/// A state that a rollback leads to; the arrays are shared, not copied.
-#[derive(Debug)]
-pub(super) struct Anchor {
-    arrays: Arrays,
-    place: Place,
-    loss: f64,
-    weight: f64,
-}
-
 /// What a step began from.
 #[derive(Debug)]
 pub(super) struct Before {
@@ -43,16 +34,6 @@ pub(super) fn nonfinite(report: &StepReport) -> Option<Quantity> {
 }
 
 impl<M: Model + 'static> Trainer<M> {
-    /// Notes the state that a rollback of this epoch leads to.
-    pub(super) fn drop_anchor(&mut self) {
-        self.anchor = Some(Anchor {
-            arrays: self.arrays.clone(),
-            place: self.progress.place(),
-            loss: self.progress.loss,
-            weight: self.progress.weight,
-        });
-    }
-
     /// Goes back to before a step whose gradient left the range of f16, to try its batch again with half the scale of the
     /// loss; `false` if the scale is as small as it may be.
     pub(super) fn lower_scale(&mut self, before: &Before) -> bool {
@@ -119,8 +100,8 @@ impl<M: Model + 'static> Trainer<M> {
             return Err(error);
         };
         self.arrays = anchor.arrays.clone();
-        self.progress.go_back(anchor.place);
-        (self.progress.loss, self.progress.weight) = (anchor.loss, anchor.weight);
+        self.progress.go_back(anchor.at.place);
+        (self.progress.loss, self.progress.weight) = (anchor.at.loss, anchor.at.weight);
         self.progress.rollbacks += 1;
         self.tell(observer, cause(&error), self.progress.rollbacks);
         Ok(())

@@ -53,6 +53,9 @@ impl Patience {
     }
 }
 
+/// Reports of epochs that are kept.
+const REPORTS: usize = 1000;
+
 /// Everything about a run that is not an array; a checkpoint holds it whole.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Progress {
@@ -73,6 +76,9 @@ pub(super) struct Progress {
     /// Weight over this epoch.
     pub(super) weight: f64,
     pub(super) best: Option<Best>,
+    /// The best epochs whose checkpoints stay, best first.
+    #[serde(default)]
+    pub(super) ranked: Vec<Best>,
     pub(super) patience: Patience,
     pub(super) plateau: Plateau,
     pub(super) history: Vec<EpochReport>,
@@ -88,7 +94,7 @@ pub(super) struct Progress {
 }
 
 /// The place of a run: what a batch moves on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Place {
     pub(super) step: u64,
     updates: u64,
@@ -96,6 +102,12 @@ pub(super) struct Place {
     step_in_epoch: usize,
     waiting: usize,
     pub(super) scale: LossScale,
+}
+
+impl Place {
+    pub(super) fn is_same_epoch(&self, progress: &Progress) -> bool {
+        self.epoch == progress.epoch
+    }
 }
 
 impl Progress {
@@ -181,13 +193,15 @@ impl Progress {
             .best
             .as_ref()
             .is_none_or(|best| config.best_metric.improves(value, best.value, 0.0));
+        let here = Best {
+            metric: config.best_metric.name().to_owned(),
+            value,
+            epoch: self.epoch,
+            step: self.step,
+        };
+        self.rank(config, here.clone());
         if is_best {
-            self.best = Some(Best {
-                metric: config.best_metric.name().to_owned(),
-                value,
-                epoch: self.epoch,
-                step: self.step,
-            });
+            self.best = Some(here);
         }
         let higher = config.best_metric.is_higher_better();
         self.plateau = config.schedule.after_epoch(&self.plateau, value, higher);
@@ -204,11 +218,22 @@ impl Progress {
             validation,
             is_best,
         });
+        // A checkpoint holds the reports, so that they must not grow with the run.
+        let old = self.history.len().saturating_sub(REPORTS);
+        self.history.drain(..old);
         self.epoch += 1;
         self.step_in_epoch = 0;
         self.loss = 0.0;
         self.weight = 0.0;
         Ok(&self.history[self.history.len() - 1])
+    }
+
+    /// Puts an epoch in its place among the best, behind equals that came before it.
+    fn rank(&mut self, config: &TrainConfig, new: Best) {
+        let is_behind = |other: &Best| config.best_metric.improves(new.value, other.value, 0.0);
+        let at = self.ranked.iter().position(is_behind);
+        self.ranked.insert(at.unwrap_or(self.ranked.len()), new);
+        self.ranked.truncate(config.checkpoint.keep_best);
     }
 }
 
@@ -290,6 +315,26 @@ mod tests {
         assert_eq!((best.epoch, best.step), (1, 20));
         let flags: Vec<bool> = progress.history.iter().map(|row| row.is_best).collect();
         assert_eq!(flags, [true, true, false, false]);
+    }
+
+    #[test]
+    fn the_best_epochs_are_ranked_and_old_reports_go() {
+        let mut config = TrainConfig::default();
+        config.checkpoint.keep_best = 3;
+        let mut progress = Progress::default();
+        for value in [0.5, 0.9, 0.3, 0.4, 0.3, 0.8] {
+            progress.step += 1;
+            let metrics = metrics("loss", value);
+            progress.end_epoch(&config, 0.1, metrics, None).unwrap();
+        }
+        let steps: Vec<u64> = progress.ranked.iter().map(|best| best.step).collect();
+        assert_eq!(steps, [3, 5, 4]);
+        for _ in 0..REPORTS {
+            let metrics = metrics("loss", 1.0);
+            progress.end_epoch(&config, 0.1, metrics, None).unwrap();
+        }
+        assert_eq!(progress.history.len(), REPORTS);
+        assert_eq!(progress.history[0].epoch, 6);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use mlx_rs::Array;
 use serde::{Deserialize, Serialize};
 
+use super::anchor::At;
 use super::config::{CompileMode, TrainConfig};
 use super::flat::host;
 use super::progress::Progress;
@@ -57,6 +58,16 @@ pub(super) struct State {
     compiled: bool,
     config: TrainConfig,
     progress: Progress,
+    /// Where a rollback leads to, in the middle of an epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    anchor: Option<At>,
+}
+
+/// What the state files of all versions have. The manifest vouches for it, so that a damaged number is no other version.
+#[derive(Debug, Deserialize)]
+struct Head {
+    schema: u32,
+    version: String,
 }
 
 impl<M: Model + 'static> Trainer<M> {
@@ -115,10 +126,19 @@ impl<M: Model + 'static> Trainer<M> {
             )),
             None => None,
         };
+        let anchor = state.anchor.map(|at| self.restored_anchor(at, &tensors));
+        let problem = |problem| mismatch(&path.join(OPTIMIZER), problem);
+        self.anchor = anchor.transpose().map_err(problem)?;
         self.arrays.slots = slots?;
         self.arrays.parameters = vector(&parameters);
         self.best_parameters = self.saved_best(path, &state.progress, &parameters);
         self.progress = state.progress;
+        if self.progress.ranked.is_empty() {
+            self.progress.ranked.extend(self.progress.best.clone());
+        }
+        self.progress
+            .ranked
+            .truncate(self.shared.config.checkpoint.keep_best);
         Ok(exact)
     }
 
@@ -193,6 +213,7 @@ impl<M: Model + 'static> Trainer<M> {
         };
         self.finish_save(observer)?;
         let best = self.progress.best.as_ref().map(|best| best.step);
+        let ranked = self.progress.ranked.iter().map(|best| best.step).collect();
         let report = CheckpointReport {
             path: directory.join(checkpoint::step_name(self.progress.step)),
             step: self.progress.step,
@@ -204,7 +225,7 @@ impl<M: Model + 'static> Trainer<M> {
             snapshot: self.snapshot()?,
             report,
             config: self.shared.config.checkpoint.clone(),
-            best,
+            best: ranked,
             is_last,
         })?;
         match is_last {
@@ -247,6 +268,10 @@ impl<M: Model + 'static> Trainer<M> {
                 values: host(weight)?,
             });
         }
+        let anchor = self.saved_anchor()?.map(|(at, tensors)| {
+            optimizer.extend(tensors);
+            at
+        });
         Ok(Snapshot {
             model,
             optimizer,
@@ -258,6 +283,7 @@ impl<M: Model + 'static> Trainer<M> {
                 compiled: self.is_compiled,
                 config: self.shared.config.clone(),
                 progress: self.progress.clone(),
+                anchor,
             },
         })
     }
@@ -287,14 +313,16 @@ fn state(path: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<State> {
     let text = files
         .get(STATE)
         .ok_or_else(|| corrupt("it is missing".to_owned()))?;
-    let state: State = serde_json::from_slice(text).map_err(|error| corrupt(error.to_string()))?;
-    if state.schema != SCHEMA {
-        let schema = state.schema;
-        return Err(corrupt(format!(
-            "it has schema {schema}, expected {SCHEMA}"
-        )));
+    let head: Head = serde_json::from_slice(text).map_err(|error| corrupt(error.to_string()))?;
+    if head.schema != SCHEMA {
+        return Err(Error::CheckpointVersion {
+            path: path.to_owned(),
+            format: head.schema,
+            known: SCHEMA,
+            version: format!("ncps {}", head.version),
+        });
     }
-    Ok(state)
+    serde_json::from_slice(text).map_err(|error| corrupt(error.to_string()))
 }
 
 fn tensors(

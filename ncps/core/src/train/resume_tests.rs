@@ -9,6 +9,9 @@ use crate::train::precision::LossScale;
 use crate::train::testing::{Tiny, Waves, config};
 use crate::train::{EpochReport, Outcome, StepReport};
 
+#[path = "rollback_tests.rs"]
+mod rollback;
+
 const SETTINGS: &str = "epochs = 6\nlearning_rate = 0.02\ncompile = \"off\"\n\
     schedule = { kind = \"cosine\", warmup_steps = 3 }\nearly_stopping = { patience = 5 }";
 
@@ -224,10 +227,29 @@ fn the_newest_and_the_best_are_kept() {
 #[test]
 fn without_regular_checkpoints_the_last_state_is_still_saved() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "epochs = 3\ncheckpoint = { every = 0, keep_best = false }";
+    let text = "epochs = 3\ncheckpoint = { every = 0, keep_best = 0 }";
     let (_, seen) = fit(&mut trainer(text, folder.path()), None);
     assert_eq!(seen.saved.len(), 1);
     assert_eq!(checkpoint::steps(folder.path()).unwrap(), [15]);
+}
+
+#[test]
+fn the_best_checkpoints_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "epochs = 6\nlearning_rate = 0.02\ncheckpoint = { keep_last = 1, keep_best = 3 }";
+    let mut run = trainer(text, folder.path());
+    fit(&mut run, None);
+    let loss = |report: &EpochReport| report.validation.as_ref().unwrap()["loss"];
+    let mut best: Vec<&EpochReport> = run.history().iter().collect();
+    best.sort_by(|a, b| loss(a).total_cmp(&loss(b)));
+    let mut steps: Vec<u64> = best[..3].iter().map(|report| report.step).collect();
+    steps.push(30);
+    steps.sort_unstable();
+    steps.dedup();
+    // One more may stay that the disk has for sure.
+    let kept = checkpoint::steps(folder.path()).unwrap();
+    assert!(steps.iter().all(|step| kept.contains(step)), "{kept:?}");
+    assert!(kept.len() <= steps.len() + 1, "{kept:?}");
 }
 
 #[test]
@@ -287,8 +309,15 @@ fn sound_files_with_wrong_content_are_named() {
     let other = String::from_utf8(state.clone())
         .unwrap()
         .replace("\"schema\": 1", "\"schema\": 7");
-    forge(&path, STATE, other.into_bytes());
-    refused("schema 7");
+    let other = other.replace("\"seed\"", "\"grain\"");
+    forge(
+        &path,
+        STATE,
+        other
+            .replace(env!("CARGO_PKG_VERSION"), "9.1.0")
+            .into_bytes(),
+    );
+    refused("has format 7, written by ncps 9.1.0; this version, ");
     forge(&path, STATE, b"[]".to_vec());
     refused("state.json");
     forge(&path, STATE, state);

@@ -49,8 +49,8 @@ pub(super) struct Job {
     pub(super) snapshot: Snapshot,
     pub(super) report: CheckpointReport,
     pub(super) config: CheckpointConfig,
-    /// Step of the best weights so far.
-    pub(super) best: Option<u64>,
+    /// Steps of the best weights so far.
+    pub(super) best: Vec<u64>,
     /// Whether the run ends here.
     pub(super) is_last: bool,
 }
@@ -116,9 +116,8 @@ fn write(job: Job, durability: Durability, durable: Option<u64>) -> Result<()> {
         Durability::Machine => Some(job.report.step),
         Durability::Process => durable,
     };
-    let best = job.best.filter(|_| job.config.keep_best);
     let steps = checkpoint::steps(&job.directory)?;
-    for step in checkpoint::outdated(&steps, job.config.keep_last, best) {
+    for step in checkpoint::outdated(&steps, job.config.keep_last, &job.best) {
         if Some(step) != durable {
             atomic::remove_directory(&job.directory.join(checkpoint::step_name(step)))?;
         }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use mlx_rs::Array;
 
+use super::anchor::Anchor;
 use super::batch::{BatchSource, Signature};
 use super::chained::Chained;
 use super::config::TrainConfig;
@@ -13,7 +14,6 @@ use super::evaluate::over;
 use super::flat::{Layout, host};
 use super::function::device_name;
 use super::metrics::Metrics;
-use super::nonfinite::Anchor;
 use super::progress::{Best, Progress};
 use super::saving::Saver;
 use super::step::{Form, Functions, Shared};
@@ -145,7 +145,7 @@ impl<M: Model + 'static> Trainer<M> {
         self.shared.model.borrow_mut()
     }
 
-    /// Shows the reports of all epochs, those before a resume included.
+    /// Shows the reports of the newest thousand epochs, those before a resume included.
     pub fn history(&self) -> &[EpochReport] {
         &self.progress.history
     }
@@ -354,7 +354,12 @@ impl<M: Model + 'static> Trainer<M> {
         observer.on_epoch(&report);
         let every = config.checkpoint.every;
         let is_due = every > 0 && self.progress.epoch.is_multiple_of(every);
-        if is_due || report.is_best && config.checkpoint.keep_best {
+        let is_among_best = self
+            .progress
+            .ranked
+            .iter()
+            .any(|best| best.step == report.step);
+        if is_due || is_among_best {
             self.save(observer, false)?;
         }
         Ok(true)
