@@ -169,17 +169,16 @@ impl WindowSet {
         self.layout.each_step
     }
 
-    /// The longest time between two steps; 1 for evenly spaced data.
-    pub fn longest_timespan(&self) -> f32 {
+    /// The longest time between two steps; 1 for evenly spaced data, none for values that stay in a file.
+    pub fn longest_timespan(&self) -> Option<f32> {
         if !self.layout.has_timespans {
-            return 1.0;
+            return Some(1.0);
         }
-        let spans = self.series.iter().filter_map(|one| one.timespans.as_ref());
-        spans.flatten().copied().fold(0.0, f32::max)
-    }
-
-    pub(crate) fn series(&self) -> &[Series] {
-        &self.series
+        let Source::Memory { series, .. } = &self.windows else {
+            return None;
+        };
+        let spans = series.iter().filter_map(|one| one.timespans.as_ref());
+        Some(spans.flatten().copied().fold(0.0, f32::max))
     }
 
     /// Whether batches carry timespans.

@@ -24,15 +24,17 @@ pub(super) struct Provenance {
 }
 
 impl Provenance {
-    pub(super) fn of(session: &Session) -> Self {
-        Self {
+    /// # Errors
+    /// [`Error::Data`] where a file that was streamed can no longer be read.
+    pub(super) fn of(session: &Session) -> Result<Self> {
+        Ok(Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mlx: mlx_sys::facts::version(),
             device: session.device().label(),
             threads: ncps_core::kernel::threads(),
             vectors: format!("{:?}", ncps_core::kernel::level()).to_lowercase(),
-            data: session.dataset.fingerprint(),
-        }
+            data: session.dataset.fingerprint()?,
+        })
     }
 
     /// Compares the data with those that the run has seen so far, and notes what holds from now on.

@@ -11,10 +11,9 @@ const MOST: f32 = 10.0;
 
 /// A line for each LTC layer whose sub-steps are far longer than the time constant of its fastest neuron.
 pub(super) fn remarks(network: &dyn Network, dataset: &Dataset) -> Result<Vec<String>> {
-    let Some(chain) = network.chain() else {
+    let (Some(chain), Some(span)) = (network.chain(), dataset.train.longest_timespan()) else {
         return Ok(Vec::new());
     };
-    let span = dataset.train.longest_timespan();
     let stiff = fastest_neurons(network, &chain)?
         .into_iter()
         .filter(|fastest| fastest.stiffness(span) > MOST);

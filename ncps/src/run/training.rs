@@ -34,7 +34,7 @@ pub(super) fn run(
         resume::check_same(directory, &config_text)?;
     }
     atomic::clean(directory.path())?;
-    Provenance::of(&session).record(directory, !is_begun || session.may_data_differ)?;
+    Provenance::of(&session)?.record(directory, !is_begun || session.may_data_differ)?;
     directory.write(CONFIG, config_text.as_bytes())?;
     directory.write(MODEL_CONFIG, session.description().to_json()?.as_bytes())?;
     let earlier = earlier_seconds(directory);
