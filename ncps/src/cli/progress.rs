@@ -101,7 +101,14 @@ impl Observer for Progress {
             .as_ref()
             .map(|m| format!("  validation {}", loss(m)))
             .unwrap_or_default();
-        tracing::info!(epoch = report.epoch + 1, step = report.step, train = ?report.train, validation = ?report.validation, "epoch done");
+        let number = |metrics: Option<&ncps::train::Metrics>| metrics?.get("loss").copied();
+        tracing::info!(
+            epoch = report.epoch + 1,
+            step = report.step,
+            loss = number(Some(&report.train)),
+            validation_loss = number(report.validation.as_ref()),
+            "epoch done"
+        );
         let due = self
             .last_plain
             .is_none_or(|last| last.elapsed() >= PLAIN_INTERVAL)
