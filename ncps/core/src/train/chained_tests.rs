@@ -331,8 +331,21 @@ fn check_gpu(kind: Kind, loss: &str, form: Form, outputs: usize) -> bool {
         .unwrap()
         .unwrap();
     let mut first: Option<Vec<Vec<f32>>> = None;
-    for order in [Order::Ascending, Order::Descending] {
-        let on = |call: &GradientCall<'_>| call.apply_on(Some(Backend::Emulator(order)));
+    for (order, most_work) in [
+        (Order::Ascending, usize::MAX),
+        (Order::Descending, usize::MAX),
+        // Products for the gradients of weights by MLX.
+        (Order::Ascending, 0),
+    ] {
+        let cache = ChainCache::with_most_work(most_work);
+        let on = |call: &GradientCall<'_>| {
+            let gpu = &cache;
+            let call = GradientCall {
+                gpu,
+                ..call.clone()
+            };
+            call.apply_on(Some(Backend::Emulator(order)))
+        };
         let Some(found) = chained.call(parameters, &key, &batch, on).unwrap() else {
             return false;
         };
@@ -347,7 +360,8 @@ fn check_gpu(kind: Kind, loss: &str, form: Form, outputs: usize) -> bool {
         let found = found.iter().map(values).collect();
         match &first {
             None => first = Some(found),
-            Some(first) => assert_eq!(first, &found, "{what}"),
+            Some(first) if most_work > 0 => assert_eq!(first, &found, "{what}"),
+            Some(_) => {}
         }
     }
     true

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mlx_rs::{Array, Stream};
 
+use super::Geometry;
 use super::cfc::{CfcPlan, Given, Record, part};
 use super::cfc_places::flat_places;
 use super::cfc_shape::Shape;
@@ -17,7 +18,6 @@ use super::join::join;
 use super::launch::{Backend, Launch};
 use super::ltc::LtcPlan;
 use super::source::{Body, Constants};
-use super::{Geometry, Spans};
 use crate::array::{Mlx, dim, zeros};
 use crate::kernel::chain::{Chain, Judgement, LinearStage, Loss, SequenceStage, Stage};
 use crate::kernel::op::GradientCall;
@@ -92,7 +92,7 @@ pub(super) struct Head {
 }
 
 /// The layer and the map of a chain of at most these two.
-fn stages(chain: &Chain) -> Option<(&SequenceStage, Option<&LinearStage>)> {
+pub(super) fn stages(chain: &Chain) -> Option<(&SequenceStage, Option<&LinearStage>)> {
     match chain.stages() {
         [Stage::Sequence(layer)] => Some((layer, None)),
         [Stage::Sequence(layer), Stage::Linear(head)] => Some((layer, Some(head))),
@@ -101,7 +101,8 @@ fn stages(chain: &Chain) -> Option<(&SequenceStage, Option<&LinearStage>)> {
 }
 
 impl ChainKernels {
-    /// Chooses the kernels; `places` says where each parameter of the chain lies in the vector.
+    /// Chooses the kernels; `places` says where each parameter of the chain lies in the vector, `most_work` up to how many
+    /// operations the gradients of weights are ours and not MLX's to multiply.
     ///
     /// # Errors
     /// The reason why there are none.
@@ -109,6 +110,7 @@ impl ChainKernels {
         chain: &Chain,
         places: &[Range<usize>],
         geometry: ChainGeometry,
+        most_work: usize,
         backend: Backend,
     ) -> Result<Self, String> {
         let Some((stage, map)) = stages(chain) else {
@@ -143,7 +145,7 @@ impl ChainKernels {
                 if !plan.network.is_x_inside {
                     return Err("its products by x are better one large product".to_owned());
                 }
-                let products = Products::new(&plan, head.as_ref());
+                let products = Products::new(&plan, head.as_ref(), most_work);
                 let packed = flat_places(&spec, &plan.network, &plan.packed, &starts);
                 let places = products.places(&plan, head.as_ref(), &starts, parameters)?;
                 let layer = CfcLayer {
@@ -473,64 +475,4 @@ fn exactly<const N: usize>(arrays: Vec<Array>) -> Mlx<[Array; N]> {
     arrays.try_into().map_err(|_| {
         mlx_rs::error::Exception::custom(format!("a kernel gave {count} arrays, expected {N}"))
     })
-}
-
-/// The kernels of a chain by geometry, chosen once each; the reason where there are none.
-#[derive(Debug, Default)]
-pub(crate) struct ChainCache(Mutex<Vec<Known>>);
-
-type Known = (ChainGeometry, Backend, Option<Arc<ChainKernels>>);
-
-impl ChainCache {
-    /// The sums of losses and of weights and the gradients; none where no kernels serve the chain.
-    pub(crate) fn gradients(
-        &self,
-        call: &GradientCall<'_>,
-        record_limit: usize,
-        backend: Backend,
-    ) -> Mlx<Option<[Array; 3]>> {
-        let &[batch, time, _] = call.x.shape() else {
-            return Ok(None);
-        };
-        let Some((stage, _)) = stages(call.chain) else {
-            return Ok(None);
-        };
-        let geometry = ChainGeometry {
-            judgement: call.judgement.clone(),
-            layer: Geometry {
-                batch: batch as usize,
-                time: time as usize,
-                spans: match call.timespans {
-                    None => Spans::Constant(1.0),
-                    Some(_) => Spans::PerSample,
-                },
-                has_mask: call.mask.is_some(),
-                dropout: call.dropout.len(),
-                is_last_only: stage.is_last_only,
-                is_training: true,
-                record_limit,
-            },
-        };
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = all
-            .iter()
-            .find(|(g, b, _)| *g == geometry && *b == backend)
-            .map(|(_, _, kernels)| kernels.clone());
-        let kernels = match known {
-            Some(kernels) => kernels,
-            None => {
-                let found = ChainKernels::new(call.chain, call.places, geometry.clone(), backend);
-                let found = found
-                    .inspect_err(|reason| {
-                        tracing::debug!(reason, "the network is differentiated by MLX");
-                    })
-                    .ok()
-                    .map(Arc::new);
-                all.push((geometry, backend, found.clone()));
-                found
-            }
-        };
-        drop(all);
-        kernels.map(|kernels| kernels.gradients(call)).transpose()
-    }
 }

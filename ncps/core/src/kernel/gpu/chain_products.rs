@@ -10,7 +10,7 @@ use crate::array::dim;
 static PRODUCTS: Body = Body::new(include_str!("bodies/products.inc"));
 
 /// Multiplications and additions of all products beyond which MLX's are faster, whatever their number of launches.
-const MOST_WORK: usize = 1_500_000_000;
+pub(super) const MOST_WORK: usize = 1_500_000_000;
 /// Groups of threads that fill a GPU a few times over.
 const WANTED_GROUPS: usize = 512;
 /// Fewest records that are worth a group.
@@ -44,7 +44,7 @@ pub(super) struct Products {
 }
 
 impl Products {
-    pub(super) fn new(layer: &CfcPlan, head: Option<&Head>) -> Self {
+    pub(super) fn new(layer: &CfcPlan, head: Option<&Head>, most_work: usize) -> Self {
         let geometry = &layer.geometry;
         let records = geometry.batch * geometry.time;
         let network = &layer.network;
@@ -99,7 +99,7 @@ impl Products {
         let mut found = Self {
             all,
             total,
-            side: side.filter(|_| work <= MOST_WORK),
+            side: side.filter(|_| work <= most_work),
             tiles: 0,
             chunks: 1,
         };

@@ -16,6 +16,7 @@ mod cfc_layout;
 mod cfc_places;
 mod cfc_shape;
 mod chain;
+mod chain_cache;
 mod chain_products;
 mod declaration;
 mod differentiable;
@@ -35,7 +36,7 @@ mod update;
 #[cfg(test)]
 mod written;
 
-pub(crate) use chain::ChainCache;
+pub(crate) use chain_cache::ChainCache;
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) use emulator::Order;
 pub(crate) use launch::Backend;

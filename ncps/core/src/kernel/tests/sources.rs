@@ -135,7 +135,7 @@ fn of_chain(
             record_limit: ROOMY,
         },
     };
-    let kernels = ChainKernels::new(&chain, &places, geometry, backend).unwrap();
+    let kernels = ChainKernels::new(&chain, &places, geometry, usize::MAX, backend).unwrap();
     kernels.sources().unwrap()
 }
 
