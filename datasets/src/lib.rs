@@ -66,7 +66,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use frame::Frame;
 pub use generate::{
     AddingProblem, CartPole, CopyMemory, DampedPendulum, DelayedXor, DoublePendulum,
-    GeneratedConfig, Generator, IrregularXor, Lorenz, Sine, Spiral, VanDerPol,
+    GeneratedConfig, Generator, IrregularSine, IrregularXor, Lorenz, Sine, Spiral, VanDerPol,
 };
 pub use leak::{Leak, LeakPolicy};
 pub use missing::Missing;

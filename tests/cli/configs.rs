@@ -56,7 +56,7 @@ fn every_file_trains_or_says_what_it_needs() {
             if batch > 0 {
                 arguments.extend(["--set", &set]);
             }
-            if path.ends_with("xor.toml") {
+            if path.ends_with("/xor.toml") {
                 arguments.extend(["--set", "data.generator={ kind = \"irregular_xor\", train_sequences = 320, validation_sequences = 64, test_sequences = 64 }", "--set", "train.batch_size=64"]);
             }
             here.ok(&arguments);

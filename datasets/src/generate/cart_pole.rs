@@ -89,6 +89,21 @@ impl CartPole {
         assembly(names, &["force"], TaskConfig::RegressionEachStep, parts)
     }
 
+    /// The expert's force on the cart in newtons, for a state of position, velocity, angle and angular velocity.
+    pub fn expert(state: [f64; 4]) -> f64 {
+        let force: f64 = GAINS
+            .iter()
+            .zip(state)
+            .map(|(gain, value)| gain * value)
+            .sum();
+        force.clamp(-STRONGEST, STRONGEST)
+    }
+
+    /// The state 0.02 s later under a force in newtons, so that a policy can be tried where its actions count.
+    pub fn advance(state: [f64; 4], force: f64) -> [f64; 4] {
+        integrate(state, INTERVAL, LONGEST_STEP, |state| slope(state, force))
+    }
+
     fn counts(&self) -> Counts {
         Counts {
             train: self.train_sequences,
@@ -102,7 +117,7 @@ impl CartPole {
         let mut state = [0.5, 0.5, 0.15, 0.5].map(|range| random.between(-range, range));
         let (mut features, mut targets) = (Vec::new(), Vec::new());
         for _ in 0..self.steps {
-            let force = expert(state);
+            let force = Self::expert(state);
             let [position, velocity, angle, turning] = state.map(|value| value as f32);
             if self.velocities {
                 features.extend([position, velocity, angle, turning]);
@@ -110,8 +125,7 @@ impl CartPole {
                 features.extend([position, angle]);
             }
             targets.push((force / STRONGEST) as f32);
-            let all = force + self.push * random.normal();
-            state = integrate(state, INTERVAL, LONGEST_STEP, |state| slope(state, all));
+            state = Self::advance(state, force + self.push * random.normal());
         }
         RawSeries {
             name: format!("cart-pole-{index}"),
@@ -121,15 +135,6 @@ impl CartPole {
             ..RawSeries::default()
         }
     }
-}
-
-fn expert(state: [f64; 4]) -> f64 {
-    let force: f64 = GAINS
-        .iter()
-        .zip(state)
-        .map(|(gain, value)| gain * value)
-        .sum();
-    force.clamp(-STRONGEST, STRONGEST)
 }
 
 fn slope([_, velocity, angle, turning]: [f64; 4], force: f64) -> [f64; 4] {
@@ -155,12 +160,11 @@ mod tests {
         let after = |control: fn([f64; 4]) -> f64| {
             let mut state = [0.5, -0.5, 0.15, -0.5];
             for _ in 0..1000 {
-                let force = control(state);
-                state = integrate(state, INTERVAL, LONGEST_STEP, |state| slope(state, force));
+                state = CartPole::advance(state, control(state));
             }
             state
         };
-        let balanced = after(expert);
+        let balanced = after(CartPole::expert);
         assert!(
             balanced.iter().all(|value| value.abs() < 0.01),
             "{balanced:?}"

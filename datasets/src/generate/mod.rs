@@ -7,6 +7,7 @@ mod damped_pendulum;
 mod delayed_xor;
 mod double_pendulum;
 pub(crate) mod drug_concentration;
+mod irregular_sine;
 mod irregular_xor;
 mod lorenz;
 mod sine;
@@ -21,6 +22,7 @@ pub use copy_memory::CopyMemory;
 pub use damped_pendulum::DampedPendulum;
 pub use delayed_xor::DelayedXor;
 pub use double_pendulum::DoublePendulum;
+pub use irregular_sine::IrregularSine;
 pub use irregular_xor::IrregularXor;
 pub use lorenz::Lorenz;
 pub use sine::Sine;
@@ -60,6 +62,8 @@ pub enum Generator {
     Lorenz(Lorenz),
     /// Forecast a damped pendulum seen at irregular times.
     DampedPendulum(DampedPendulum),
+    /// Forecast a sine seen at irregular times.
+    IrregularSine(IrregularSine),
     /// Parity of a bit stream, given as irregular events.
     IrregularXor(IrregularXor),
     /// Add two marked numbers among many.
@@ -119,6 +123,7 @@ impl GeneratedConfig {
             Generator::Sine(sine) => sine.validate(),
             Generator::Lorenz(lorenz) => lorenz.validate(),
             Generator::DampedPendulum(pendulum) => pendulum.validate(),
+            Generator::IrregularSine(sine) => sine.validate(),
             Generator::IrregularXor(xor) => xor.validate(),
             Generator::AddingProblem(task) => task.validate(),
             Generator::CartPole(task) => task.validate(),
@@ -135,6 +140,7 @@ impl GeneratedConfig {
             Generator::Sine(sine) => sine.assembly(),
             Generator::Lorenz(lorenz) => lorenz.assembly(),
             Generator::DampedPendulum(pendulum) => pendulum.assembly(),
+            Generator::IrregularSine(sine) => sine.assembly(),
             Generator::IrregularXor(xor) => xor.assembly(),
             Generator::AddingProblem(task) => task.assembly(),
             Generator::CartPole(task) => task.assembly(),
@@ -271,6 +277,7 @@ mod tests {
             "kind = \"lorenz\"\ntrain_sequences = 3\nsteps = 8",
             "kind = \"damped_pendulum\"\ntrain_sequences = 3\nsteps = 8",
             "kind = \"irregular_xor\"\ntrain_sequences = 9\nvalidation_sequences = 5\ntest_sequences = 5",
+            "kind = \"irregular_sine\"\ntrain_sequences = 3\nsteps = 8",
             "kind = \"sine\"\ntrain_sequences = 3\nvalidation_sequences = 2\ntest_sequences = 2",
             "kind = \"adding_problem\"\ntrain_sequences = 30\nvalidation_sequences = 5\ntest_sequences = 5",
             "kind = \"cart_pole\"\ntrain_sequences = 30\nvalidation_sequences = 5\ntest_sequences = 5",

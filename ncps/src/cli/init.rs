@@ -38,8 +38,30 @@ enum Task {
     /// Imitate an expert that balances a pole; no files needed.
     #[value(name = "cart_pole")]
     CartPole,
+    /// Forecast a sine seen at irregular times; no files needed.
+    #[value(name = "irregular_sine")]
+    IrregularSine,
+    /// Forecast a damped pendulum at irregular times; no files needed.
+    #[value(name = "damped_pendulum")]
+    DampedPendulum,
+    /// Forecast a double pendulum; no files needed.
+    #[value(name = "double_pendulum")]
+    DoublePendulum,
+    /// Forecast the Lorenz system; no files needed.
+    Lorenz,
+    /// Forecast the Van der Pol oscillator; no files needed.
+    #[value(name = "van_der_pol")]
+    VanDerPol,
+    /// Tell which way a spiral turns; no files needed.
+    Spiral,
+    /// Add two marked numbers among many; no files needed.
+    #[value(name = "adding_problem")]
+    AddingProblem,
     /// Forecast the half-cheetah's next frame; needs its files.
     Cheetah,
+    /// The same by liquid time-constant neurons; needs its files.
+    #[value(name = "cheetah_ltc")]
+    CheetahLtc,
     /// Tell from its air whether an office is occupied; needs its files.
     Occupancy,
     /// Tell the phase of a gesture; needs its files.
@@ -78,7 +100,15 @@ impl Task {
             Self::Xor => include_str!("../../../configs/xor.toml"),
             Self::Drug => include_str!("../../../configs/drug.toml"),
             Self::CartPole => include_str!("../../../configs/cart_pole.toml"),
+            Self::IrregularSine => include_str!("../../../configs/irregular_sine.toml"),
+            Self::DampedPendulum => include_str!("../../../configs/damped_pendulum.toml"),
+            Self::DoublePendulum => include_str!("../../../configs/double_pendulum.toml"),
+            Self::Lorenz => include_str!("../../../configs/lorenz.toml"),
+            Self::VanDerPol => include_str!("../../../configs/van_der_pol.toml"),
+            Self::Spiral => include_str!("../../../configs/spiral.toml"),
+            Self::AddingProblem => include_str!("../../../configs/adding_problem.toml"),
             Self::Cheetah => include_str!("../../../configs/cheetah.toml"),
+            Self::CheetahLtc => include_str!("../../../configs/cheetah_ltc.toml"),
             Self::Occupancy => include_str!("../../../configs/occupancy.toml"),
             Self::Gesture => include_str!("../../../configs/gesture.toml"),
             Self::Har => include_str!("../../../configs/har.toml"),
