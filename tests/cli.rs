@@ -29,6 +29,8 @@ mod resume;
 mod run_directory;
 #[path = "cli/runs.rs"]
 mod runs;
+#[path = "cli/streaming.rs"]
+mod streaming;
 #[path = "cli/support.rs"]
 mod support;
 #[path = "cli/tune.rs"]

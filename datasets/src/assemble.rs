@@ -40,6 +40,8 @@ pub(crate) struct Assembly {
     pub(crate) group: Option<String>,
     pub(crate) sampling: Sampling,
     pub(crate) augment: Option<AugmentConfig>,
+    /// Lengths that training batches may have; 0 and 1 are one.
+    pub(crate) buckets: usize,
     /// What is done about leaks; `None` where the split is not the user's, and is not searched.
     pub(crate) leakage: Option<LeakPolicy>,
     pub(crate) files: Vec<PathBuf>,
@@ -155,7 +157,7 @@ impl Assembly {
         let series = Arc::new(series);
         let set = |windows| WindowSet::new(Arc::clone(&series), windows, layout);
         let dataset = Dataset {
-            train: set(windows.train).for_training(self.sampling, augment),
+            train: set(windows.train).for_training(self.sampling, augment, self.buckets),
             validation: set(windows.validation),
             test: set(windows.test),
             schema: self.schema(normaliser, time),

@@ -1,6 +1,7 @@
 //! Batches of a static shape, filled into buffers that are used again and again.
 
 use crate::augment::Draw;
+use crate::bucket::{self, PADDING};
 use crate::error::{Error, Result};
 use crate::random::Random;
 use crate::sampling::{Classes, Sampling};
@@ -35,6 +36,35 @@ pub struct HostBatch {
     pub weights_shape: Vec<usize>,
 }
 
+impl HostBatch {
+    /// Makes room for steps as many as the layout says; memory that was once taken is kept.
+    fn resize(&mut self, layout: Layout) {
+        if self.time == layout.time {
+            return;
+        }
+        self.time = layout.time;
+        let steps = self.batch * layout.time;
+        self.x.resize(steps * layout.features, 0.0);
+        if let Some(timespans) = &mut self.timespans {
+            timespans.resize(steps, PADDED_TIMESPAN);
+        }
+        if let Some(mask) = &mut self.mask {
+            mask.resize(steps, 0.0);
+        }
+        if layout.each_step {
+            let width = if layout.classes.is_none() {
+                layout.targets
+            } else {
+                1
+            };
+            self.targets.resize(steps * width, 0.0);
+            self.weights.resize(steps, 0.0);
+            self.target_shape[1] = layout.time;
+            self.weights_shape[1] = layout.time;
+        }
+    }
+}
+
 /// The batches of an epoch, over and over.
 #[derive(Debug, Clone)]
 pub struct Batches {
@@ -46,6 +76,9 @@ pub struct Batches {
     epoch: Option<u64>,
     /// The windows of each class, where an epoch draws classes alike.
     classes: Option<Classes>,
+    /// Lengths of the epoch's batches, where windows lie in buckets.
+    lengths: Vec<usize>,
+    steps: usize,
     /// What reads windows that are not in memory, whose order it keeps too.
     reader: Option<Reader>,
 }
@@ -58,6 +91,16 @@ impl Batches {
         };
         let is_balanced = shuffle.is_some() && set.training().sampling == Sampling::Balanced;
         let classes = if is_balanced { Classes::of(&set) } else { None };
+        let bounds = &set.training().buckets;
+        let steps = if shuffle.is_none() || bounds.is_empty() {
+            set.len().div_ceil(batch_size)
+        } else {
+            let mut sizes = vec![0; bounds.len()];
+            for window in set.windows() {
+                sizes[bucket::bucket_of(bounds, window.steps)] += 1;
+            }
+            bucket::steps(&sizes, batch_size)
+        };
         Self {
             classes,
             set,
@@ -65,13 +108,23 @@ impl Batches {
             shuffle,
             order,
             epoch: None,
+            lengths: Vec::new(),
+            steps,
             reader,
         }
     }
 
     /// Batches of an epoch.
     pub fn steps(&self) -> usize {
-        self.set.len().div_ceil(self.batch_size)
+        self.steps
+    }
+
+    /// Different shapes that batches have: one, or at most one for each bucket of lengths.
+    pub fn shapes(&self) -> usize {
+        match self.shuffle {
+            Some(_) => self.set.training().buckets.len().max(1),
+            None => 1,
+        }
     }
 
     /// Samples of a batch, B.
@@ -128,15 +181,18 @@ impl Batches {
             return Err(Error::BatchMismatch { reason });
         }
         let start = step * self.batch_size;
-        let end = (start + self.batch_size).min(self.set.len());
         if let Some(reader) = &mut self.reader {
+            let end = (start + self.batch_size).min(self.set.len());
             self.order = (start..end)
                 .map(|place| reader.window(epoch, place))
                 .collect();
             return Ok(&self.order);
         }
         self.arrange(epoch);
-        Ok(&self.order[start..end])
+        let end = (start + self.batch_size).min(self.order.len());
+        let samples = &self.order[start..end];
+        let real = samples.iter().position(|window| *window == PADDING);
+        Ok(&samples[..real.unwrap_or(samples.len())])
     }
 
     /// Fills a batch with the samples of a step; the same arguments always give the same bytes.
@@ -148,15 +204,26 @@ impl Batches {
             let reason = format!("step {step} of an epoch of {} steps", self.steps());
             return Err(Error::BatchMismatch { reason });
         }
-        self.check(batch)?;
         if self.reader.is_none() {
             self.arrange(epoch);
         }
-        let layout = self.set.layout();
+        self.check(batch)?;
+        let mut layout = self.set.layout();
+        if let Some(&time) = self.lengths.get(step) {
+            layout.time = time;
+            batch.resize(layout);
+        }
         let start = step * self.batch_size;
         for slot in 0..self.batch_size {
             let place = start + slot;
-            if place >= self.set.len() {
+            let is_padding = match self.reader {
+                Some(_) => place >= self.set.len(),
+                None => self
+                    .order
+                    .get(place)
+                    .is_none_or(|window| *window == PADDING),
+            };
+            if is_padding {
                 fill_slot(layout, slot, None, batch);
                 continue;
             }
@@ -197,17 +264,32 @@ impl Batches {
             classes.arrange(&mut self.order, seed, epoch);
             return;
         }
-        self.order
-            .iter_mut()
-            .zip(0..)
-            .for_each(|(place, index)| *place = index);
-        Random::new(seed, epoch).shuffle(&mut self.order);
+        let mut random = Random::new(seed, epoch);
+        let bounds = &self.set.training().buckets;
+        if bounds.is_empty() {
+            self.order
+                .iter_mut()
+                .zip(0..)
+                .for_each(|(place, index)| *place = index);
+            random.shuffle(&mut self.order);
+            return;
+        }
+        let mut order: Vec<u32> = (0..self.set.len() as u32).collect();
+        random.shuffle(&mut order);
+        let steps_of = |window: u32| {
+            self.set
+                .window(window as usize)
+                .map_or(0, |window| window.steps)
+        };
+        (self.order, self.lengths) =
+            bucket::arrange(&order, bounds, self.batch_size, steps_of, &mut random);
     }
 
     fn check(&self, batch: &HostBatch) -> Result<()> {
         let layout = self.set.layout();
         let fits = batch.batch == self.batch_size
-            && batch.x.len() == self.batch_size * layout.time * layout.features
+            && (batch.time == layout.time || !self.lengths.is_empty())
+            && batch.x.len() == self.batch_size * batch.time * layout.features
             && batch.timespans.is_some() == layout.has_timespans
             && batch.mask.is_some() == layout.has_mask;
         if fits {

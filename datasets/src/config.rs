@@ -19,6 +19,9 @@ use crate::split::SplitConfig;
 use crate::table::{LongConfig, StaticsConfig};
 use crate::time::TimeConfig;
 
+/// Each bucket is a shape of its own, and kernels are prepared for each.
+const MOST_BUCKETS: usize = 32;
+
 /// Where the data comes from, what is predicted, and how it is cut, split and scaled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -171,6 +174,10 @@ pub struct TableConfig {
     /// What is done where one part of the data is known from another; it is said unless set.
     #[serde(default)]
     pub leakage: LeakPolicy,
+    /// Lengths that training batches may have where windows are of unlike length; each is padded to its bucket's instead of the
+    /// longest. 1 unless set, at most 32.
+    #[serde(default = "one_bucket")]
+    pub buckets: usize,
     /// Whether rows stay on the disk, so that files may be larger than the memory; Parquet only, needs `window`.
     #[serde(default)]
     pub streaming: bool,
@@ -202,6 +209,16 @@ impl TableConfig {
         self.task.validate()?;
         if let Some(augment) = &self.augment {
             augment.validate(self.task.is_forecast())?;
+        }
+        if !(1..=MOST_BUCKETS).contains(&self.buckets) {
+            let reason = format!("{} is not between 1 and {MOST_BUCKETS}", self.buckets);
+            return Err(config("buckets", &reason));
+        }
+        if self.buckets > 1 && self.sampling == Sampling::Balanced {
+            return Err(config(
+                "buckets",
+                "balanced classes need one bucket: epochs would differ in their number of batches",
+            ));
         }
         if self.sampling == Sampling::Balanced && !self.task.is_classification() {
             return Err(config(
@@ -542,6 +559,10 @@ pub(crate) fn config(key: &'static str, reason: &str) -> Error {
         key,
         reason: reason.to_owned(),
     }
+}
+
+fn one_bucket() -> usize {
+    1
 }
 
 fn default_delimiter() -> char {

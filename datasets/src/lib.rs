@@ -23,6 +23,7 @@ mod augment;
 mod baseline;
 mod batch;
 mod benchmark;
+mod bucket;
 mod config;
 mod dataset;
 mod describe;
@@ -78,6 +79,7 @@ pub use selection::{Selection, SelectionRange};
 pub use split::{
     ColumnSplit, FractionOf, FractionSplit, SelectionSplit, SplitConfig, TimePoint, TimeSplit,
 };
+pub use stream::{KeptRows, kept_rows, remove_rows};
 pub use table::{InputColumn, LongConfig, StaticsConfig};
 pub use time::{Span, TimeConfig, TimeScale, TimeSchema, TimeUnit};
 pub use window::{Window, WindowSet};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::augment::Augment;
 use crate::batch::Batches;
+use crate::bucket;
 use crate::config::Windows;
 use crate::error::{Error, Result};
 use crate::sampling::Sampling;
@@ -56,6 +57,8 @@ pub(crate) struct Placed<'a> {
 pub(crate) struct Training {
     pub(crate) sampling: Sampling,
     pub(crate) augment: Option<Arc<Augment>>,
+    /// Lengths that batches may have, rising; none where all are of the set's time.
+    pub(crate) buckets: Arc<[usize]>,
 }
 
 /// What all batches of a data set have in common.
@@ -107,11 +110,39 @@ impl WindowSet {
     }
 
     /// Makes shuffled batches draw and vary windows in this way.
-    pub(crate) fn for_training(self, sampling: Sampling, augment: Option<Arc<Augment>>) -> Self {
+    pub(crate) fn for_training(
+        self,
+        sampling: Sampling,
+        augment: Option<Arc<Augment>>,
+        buckets: usize,
+    ) -> Self {
+        let lengths = match buckets {
+            0 | 1 => Vec::new(),
+            count => bucket::bounds(self.windows().map(|window| window.steps), count),
+        };
         Self {
-            training: Training { sampling, augment },
+            training: Training {
+                sampling,
+                augment,
+                buckets: lengths.into(),
+            },
             ..self
         }
+    }
+
+    /// Share of padded steps in shuffled batches, leaving out what fills their last ones up: without buckets, and with them.
+    pub fn padding(&self) -> [f64; 2] {
+        let buckets = &self.training.buckets;
+        let (mut real, mut plain, mut bucketed) = (0, 0, 0);
+        for window in self.windows() {
+            real += window.steps;
+            plain += self.layout.time;
+            bucketed += match buckets.len() {
+                0 => self.layout.time,
+                _ => buckets[bucket::bucket_of(buckets, window.steps)],
+            };
+        }
+        [plain, bucketed].map(|steps| 1.0 - real as f64 / steps.max(1) as f64)
     }
 
     pub(crate) fn training(&self) -> &Training {

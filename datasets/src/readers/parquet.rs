@@ -409,6 +409,33 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_written_to_between_two_row_groups_is_noticed() {
+        use polars::prelude::ParquetWriter;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        let column = PolarsColumn::new("a".into(), (0..20i64).collect::<Vec<_>>());
+        let mut frame = DataFrame::new(20, vec![column]).unwrap();
+        ParquetWriter::new(File::create(&path).unwrap())
+            .with_row_group_size(Some(10))
+            .finish(&mut frame)
+            .unwrap();
+        let read = |touch: bool| {
+            let mut groups = RowGroups::open(&path)?;
+            let mut rows = Vec::new();
+            while let Some((before, frame)) = groups.next(None)? {
+                rows.push((before, frame.rows()));
+                if touch {
+                    let file = File::options().append(true).open(&path).unwrap();
+                    std::io::Write::write_all(&mut &file, b"more").unwrap();
+                }
+            }
+            Ok::<_, Error>(rows)
+        };
+        assert_eq!(read(false).unwrap(), [(0, 10), (10, 10)]);
+        assert!(matches!(read(true), Err(Error::Changed { .. })));
+    }
+
+    #[test]
     fn damage_in_the_middle_is_an_error_or_a_wrong_value_but_never_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.parquet");

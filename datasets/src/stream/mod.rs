@@ -7,6 +7,7 @@
 //! The order of an epoch ([`Reader`]) is fixed by seed and epoch: see there.
 
 mod convert;
+mod kept;
 mod reader;
 mod rows;
 mod store;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
+pub use kept::{KeptRows, kept_rows, remove_rows};
 pub(crate) use reader::Reader;
 pub(crate) use windows::StreamedWindows;
 
@@ -56,6 +58,9 @@ pub(crate) fn check(table: &TableConfig) -> Result<()> {
             "missing",
             "values are not carried forward: use \"mean\", \"zero\" or \"mask\"",
         );
+    }
+    if table.buckets > 1 {
+        return refuse("buckets", "windows are of one length");
     }
     if table.sampling == Sampling::Balanced {
         return refuse("sampling", "classes cannot be balanced");
@@ -196,7 +201,7 @@ pub(crate) fn load(table: &TableConfig, base_dir: &Path, cache: Option<&Path>) -
             .ok_or_else(|| config("split", "three parts are expected"))
     };
     let dataset = Dataset {
-        train: next()?.for_training(table.sampling, augment),
+        train: next()?.for_training(table.sampling, augment, 1),
         validation: next()?,
         test: next()?,
         schema: assembly.schema(normaliser, time),

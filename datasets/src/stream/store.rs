@@ -262,6 +262,12 @@ impl Store {
         })
     }
 
+    /// What a folder's index says, unchecked; `None` for a folder without one.
+    pub(crate) fn index_of(folder: &Path) -> Option<Index> {
+        let text = std::fs::read(folder.join(INDEX)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
     /// The rows `from..to`, row-major.
     pub(crate) fn rows(&self, from: u64, to: u64) -> Result<Vec<f32>> {
         let width = self.index.width as u64 * 4;

@@ -72,7 +72,7 @@ fn offset(zone: Option<&str>) -> Result<f64> {
         config(
             "time",
             &format!(
-                "zone `{zone}` is not understood: expected an offset such as \"+01:00\" or \"Z\""
+                "zone `{zone}` is not understood: expected an offset such as \"+01:00\" or \"Z\"; the summer times of a named zone are not known here, so convert such dates to UTC"
             ),
         )
     })

@@ -88,6 +88,7 @@ pub(crate) fn load(
         group: table.group.clone(),
         sampling: table.sampling,
         augment: table.augment,
+        buckets: table.buckets,
         leakage: Some(table.leakage),
         files: used.into_iter().map(|file| files[file].clone()).collect(),
     }

@@ -9,7 +9,7 @@ use ncps::datasets::{self, Fact};
 use super::data_describe::text;
 use super::output::{Output, columns};
 use super::train::Overrides;
-use super::{data_get, data_plot, data_speed, init};
+use super::{data_cache, data_get, data_plot, data_speed, init};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
@@ -45,6 +45,13 @@ pub(crate) enum DataCommand {
         #[command(flatten)]
         overrides: Overrides,
     },
+    /// List the rows that streamed runs have unpacked and kept, or remove them.
+    #[command(after_help = "Examples:\n  ncps data cache\n  ncps data cache --remove")]
+    Cache {
+        /// Remove them all.
+        #[arg(long)]
+        remove: bool,
+    },
     /// List the data sets that come with the program and the published benchmarks.
     #[command(after_help = "Example:\n  ncps data list")]
     List,
@@ -77,6 +84,7 @@ pub(crate) fn run(command: &DataCommand, output: &Output) -> Result<()> {
         DataCommand::Speed { config, overrides } => {
             data_speed::run(config, overrides.parse()?, output)
         }
+        DataCommand::Cache { remove } => data_cache::run(*remove, output),
         DataCommand::List => list(output),
         DataCommand::Get { name, into } => data_get::run(name, into.as_deref(), output),
     }

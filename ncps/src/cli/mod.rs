@@ -5,6 +5,7 @@ mod clean;
 mod completions;
 mod config;
 mod data;
+mod data_cache;
 mod data_describe;
 mod data_get;
 mod data_plot;

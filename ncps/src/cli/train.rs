@@ -53,6 +53,9 @@ pub(crate) struct TrainArguments {
     /// Train in a process of its own, so that a lack of memory that ends it is told and, with --auto-batch, made up for.
     #[arg(long)]
     supervise: bool,
+    /// Keep no unpacked rows of streamed data for the next run, and use none.
+    #[arg(long)]
+    no_cache: bool,
     /// Seconds for reading the data.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
     data_timeout: u64,
@@ -287,6 +290,9 @@ fn overrides(arguments: &TrainArguments) -> Result<Vec<Override>> {
     if let Some(device) = arguments.device {
         all.push(Override::of_flag("device", device.name()));
     }
+    if arguments.no_cache {
+        all.push(Override::of_flag("loader.cache", false));
+    }
     if let Some(seed) = arguments.seed {
         all.push(Override::of_flag("seed", seed));
     }
@@ -372,6 +378,20 @@ fn dry_run(loaded: Loaded<RunConfig>, arguments: &TrainArguments, output: &Outpu
         (
             "steps",
             format!("{} ({} an epoch)", plan.steps, plan.steps_per_epoch),
+        ),
+        (
+            "padding",
+            match plan.padding {
+                [_, share] if share <= 0.0 => "none".to_owned(),
+                [all, share] if (all - share).abs() < 1e-12 => {
+                    format!("{:.1} % of the training steps", 100.0 * share)
+                }
+                [all, share] => format!(
+                    "{:.1} % of the training steps; {:.1} % without buckets",
+                    100.0 * share,
+                    100.0 * all
+                ),
+            },
         ),
         (
             "memory (estimate)",

@@ -86,6 +86,7 @@ impl Subject {
         let before = ncps_core::train::compilations();
         let mut trainer =
             Trainer::new(session.build_network()?, config.train.clone(), config.seed)?;
+        trainer.admit_shapes(source.shapes());
         let begin = Instant::now();
         trainer.train_batch(&batches[0])?;
         let first_step_s = begin.elapsed().as_secs_f64();

@@ -135,6 +135,10 @@ impl BatchSource for WindowSource {
         self.upload()
     }
 
+    fn shapes(&self) -> usize {
+        self.batches.shapes()
+    }
+
     fn samples(&mut self, epoch: u64, step: usize) -> Option<String> {
         let windows = self.batches.samples(epoch, step).ok()?;
         let shown: Vec<String> = windows.iter().take(SHOWN).map(u32::to_string).collect();
@@ -149,5 +153,86 @@ impl BatchSource for WindowSource {
 
     fn target_units(&self) -> Option<TargetUnits> {
         self.units.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mlx_rs::Array;
+    use ncps_core::train::{Inputs, LossConfig, MetricName, Metrics, evaluate};
+    use ncps_core::wiring::AutoNcp;
+    use ncps_datasets::{DataConfig, Dataset};
+    use ncps_models::{CfcModel, ModelConfig};
+
+    use super::super::arrays::host;
+    use super::*;
+
+    /// Series of 4 to 40 steps, whole.
+    fn dataset(buckets: usize) -> Dataset {
+        let folder = tempfile::tempdir().unwrap();
+        let mut text = "id,x,y\n".to_owned();
+        for series in 0..24usize {
+            for step in 0..4 + series * series * 7 % 37 {
+                let x = ((series + step) as f64 * 0.7).sin();
+                text.push_str(&format!("{series},{x},{}\n", x * x));
+            }
+        }
+        std::fs::write(folder.path().join("t.csv"), text).unwrap();
+        let config = format!(
+            "kind = \"csv\"\npath = \"t.csv\"\ngroup = \"id\"\nfeatures = [\"x\"]\ntargets = [\"y\"]\ntask = {{ kind = \"regression_each_step\" }}\nbuckets = {buckets}\nsplit = {{ kind = \"fraction\", by = \"series\", validation = 0.0, test = 0.0 }}"
+        );
+        let config: DataConfig = toml::from_str(&config).unwrap();
+        config.load(folder.path()).unwrap()
+    }
+
+    fn measured(source: &mut dyn BatchSource) -> Metrics {
+        let model = ModelConfig::from(CfcModel::new(AutoNcp::new(12, 1)));
+        let mut network = model.build(1, 1, 3).unwrap();
+        let loss = LossConfig::Mse(Default::default());
+        evaluate(&mut network, source, &loss, &[MetricName::Loss]).unwrap()
+    }
+
+    /// Each sample alone, without its padding.
+    fn unpadded(dataset: &Dataset) -> Vec<Batch> {
+        let mut source = WindowSource::new(&dataset.train, &dataset.schema, 1, None).unwrap();
+        let real = |array: &Array, steps: usize| {
+            let values = host(array).unwrap();
+            Array::from_slice(&values[..steps], &[1, steps as i32, 1])
+        };
+        let one = |(step, window): (usize, ncps_datasets::Window)| {
+            let batch = source.batch(0, step).unwrap();
+            let inputs = Inputs {
+                x: real(&batch.inputs.x, window.steps),
+                timespans: None,
+                mask: None,
+            };
+            Batch {
+                inputs,
+                targets: real(&batch.targets, window.steps),
+                weights: Array::from_slice(&vec![1.0f32; window.steps], &[1, window.steps as i32]),
+            }
+        };
+        dataset.train.windows().enumerate().map(one).collect()
+    }
+
+    #[test]
+    fn buckets_change_what_is_padded_and_nothing_else() {
+        let (one, four) = (dataset(1), dataset(4));
+        let alone = measured(&mut unpadded(&one))["loss"];
+        let [without, with] = four.train.padding();
+        assert!(with < 0.5 * without, "{with} {without}");
+        for data in [&one, &four] {
+            let source = WindowSource::new(&data.train, &data.schema, 5, Some(2));
+            let mut source = source.unwrap().ahead(2);
+            let mut shapes: Vec<Vec<i32>> = (0..source.steps())
+                .map(|step| source.batch(0, step).unwrap().inputs.x.shape().to_vec())
+                .collect();
+            shapes.sort();
+            shapes.dedup();
+            assert_eq!(shapes.len(), source.shapes());
+            let loss = measured(&mut source)["loss"];
+            assert!((loss - alone).abs() <= 1e-6 * alone, "{loss} {alone}");
+        }
+        assert_eq!(four.train.batches(5, Some(1)).unwrap().shapes(), 4);
     }
 }

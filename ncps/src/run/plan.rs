@@ -15,6 +15,8 @@ pub struct Plan {
     pub inputs: usize,
     /// Outputs of a step.
     pub outputs: usize,
+    /// Share of an epoch's training steps that are padding, if all windows had the longest one's length, and in their buckets.
+    pub padding: [f64; 2],
     /// Batches of an epoch.
     pub steps_per_epoch: usize,
     /// Batches of the whole run, if it does not stop early.

@@ -351,7 +351,9 @@ fn fit_loss_to_data(loaded: &mut Loaded<RunConfig>, dataset: &Dataset) -> Result
 
 fn plan(config: &RunConfig, dataset: &Dataset, network: &dyn Network) -> Plan {
     let batch = config.train.batch_size;
-    let steps_per_epoch = dataset.train.len().div_ceil(batch.max(1));
+    // Buckets of lengths have a last batch each; a part without windows is refused later.
+    let batches = dataset.train.batches(batch, Some(config.seed));
+    let steps_per_epoch = batches.map_or(0, |batches| batches.steps());
     let summary = network.summary();
     let sets = [&dataset.train, &dataset.validation, &dataset.test];
     let width = dataset.inputs() + dataset.outputs() + 1;
@@ -369,6 +371,7 @@ fn plan(config: &RunConfig, dataset: &Dataset, network: &dyn Network) -> Plan {
         time: dataset.train.time(),
         inputs: dataset.inputs(),
         outputs: dataset.outputs(),
+        padding: dataset.train.padding(),
         steps_per_epoch,
         steps: steps_per_epoch as u64 * config.train.epochs,
         memory_estimate: MemoryEstimate::of(sizes),

@@ -65,7 +65,7 @@ impl Batch {
     }
 }
 
-/// Gives the batches of a split, all of the same shapes.
+/// Gives the batches of a split, all of the same shapes or of a few.
 pub trait BatchSource {
     /// Counts the batches of an epoch; at least 1.
     fn steps(&self) -> usize;
@@ -75,6 +75,11 @@ pub trait BatchSource {
     /// # Errors
     /// Whatever the data refuses.
     fn batch(&mut self, epoch: u64, step: usize) -> Result<Batch>;
+
+    /// Counts the different shapes that batches have, as those of sequences padded to a few lengths.
+    fn shapes(&self) -> usize {
+        1
+    }
 
     /// Names the samples of a batch for messages, such as `windows 3, 17`.
     fn samples(&mut self, _epoch: u64, _step: usize) -> Option<String> {
@@ -109,7 +114,7 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    pub(super) fn of(batch: &Batch) -> Result<Self> {
+    fn of(batch: &Batch) -> Result<Self> {
         let mut parts = Vec::new();
         for (argument, array) in batch.arrays() {
             if let Some(array) = array
@@ -126,8 +131,23 @@ impl Signature {
         Ok(Self { parts })
     }
 
+    /// Adds a batch's shapes to those of a source, or refuses them where it would have more than it said.
+    pub(super) fn admit(known: &mut Vec<Self>, batch: &Batch, shapes: usize) -> Result<()> {
+        let found = Self::of(batch)?;
+        if known.contains(&found) {
+            return Ok(());
+        }
+        match known.first() {
+            Some(first) if known.len() >= shapes => first.check(&found),
+            _ => {
+                known.push(found);
+                Ok(())
+            }
+        }
+    }
+
     /// Refuses a batch that would need another trace.
-    pub(super) fn check(&self, other: &Self) -> Result<()> {
+    fn check(&self, other: &Self) -> Result<()> {
         for ((argument, expected), (_, found)) in self.parts.iter().zip(&other.parts) {
             if expected != found {
                 return Err(Error::Batch {

@@ -76,14 +76,7 @@ impl<M: Model + 'static> Trainer<M> {
     }
 
     pub(super) fn check_batch(&mut self, batch: &Batch) -> Result<()> {
-        let found = Signature::of(batch)?;
-        match &self.signature {
-            Some(signature) => signature.check(&found),
-            None => {
-                self.signature = Some(found);
-                Ok(())
-            }
-        }
+        Signature::admit(&mut self.signatures, batch, self.shapes)
     }
 
     /// Builds the graph of one step and hands it to the device.

@@ -66,7 +66,9 @@ pub struct Trainer<M> {
     pub(super) device: &'static str,
     pub(super) is_compiled: bool,
     pub(super) best_parameters: Option<Vec<f32>>,
-    pub(super) signature: Option<Signature>,
+    pub(super) signatures: Vec<Signature>,
+    /// How many shapes batches may have.
+    pub(super) shapes: usize,
     /// Where a rollback leads to.
     pub(super) anchor: Option<Anchor>,
     pub(super) saver: Saver,
@@ -123,7 +125,8 @@ impl<M: Model + 'static> Trainer<M> {
             device,
             is_compiled,
             best_parameters: None,
-            signature: None,
+            signatures: Vec::new(),
+            shapes: 1,
             anchor: None,
             saver: Saver::default(),
             traces: Rc::default(),
@@ -172,6 +175,7 @@ impl<M: Model + 'static> Trainer<M> {
         validation: Option<&mut dyn BatchSource>,
         observer: &mut dyn Observer,
     ) -> Result<Summary> {
+        self.admit_shapes(train.shapes());
         let outcome = self.run(train, validation, observer);
         // Also a run that fails must not leave a checkpoint half way.
         let saved = self.finish_save(observer);
@@ -180,6 +184,11 @@ impl<M: Model + 'static> Trainer<M> {
         saved?;
         synchronised?;
         Ok(self.summary(outcome))
+    }
+
+    /// Lets batches have so many different shapes; [`Trainer::fit`] takes the number from its source.
+    pub fn admit_shapes(&mut self, shapes: usize) {
+        self.shapes = self.shapes.max(shapes);
     }
 
     /// Evaluates the newest weights on every batch of a source.
@@ -375,7 +384,8 @@ impl<M: Model + 'static> Trainer<M> {
         let flat = host(&self.arrays.parameters)?;
         let mut fixed = shared.layout.arrays(&flat);
         fixed.extend(shared.frozen.iter().cloned());
-        let mut signature: Option<Signature> = None;
+        let mut signatures: Vec<Signature> = Vec::new();
+        let shapes = source.shapes();
         let names = config.metric_names();
         over(
             source,
@@ -383,10 +393,7 @@ impl<M: Model + 'static> Trainer<M> {
             &names,
             is_stopped,
             &mut |batch| {
-                let found = Signature::of(batch)?;
-                signature
-                    .get_or_insert_with(|| found.clone())
-                    .check(&found)?;
+                Signature::admit(&mut signatures, batch, shapes)?;
                 let mut arguments = fixed.clone();
                 Form::append(&mut arguments, batch);
                 self.functions(Form::of(batch)).evaluate.call(&arguments)
