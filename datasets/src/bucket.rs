@@ -49,11 +49,10 @@ pub(crate) fn bounds(lengths: impl Iterator<Item = usize>, count: usize) -> Vec<
         let mut next = vec![usize::MAX; least.len()];
         let mut choice = vec![0; least.len()];
         for to in bucket + 1..least.len() {
-            for from in bucket..to {
-                let total = least[from] + padding(from, to);
-                if total < next[to] {
-                    (next[to], choice[to]) = (total, from);
-                }
+            let totals = (bucket..to).map(|from| (least[from] + padding(from, to), from));
+            // The first of equals.
+            if let Some(best) = totals.min_by_key(|(total, _)| *total) {
+                (next[to], choice[to]) = best;
             }
         }
         least = next;

@@ -63,7 +63,8 @@ fn a_streamed_run_resumes_to_the_bit_and_does_not_depend_on_the_loader() {
         here.json("memory/summary.json"),
     );
     assert_eq!(streamed["baseline"], memory["baseline"]);
-    assert!(streamed["test"]["mse"].as_f64() < streamed["baseline"]["metrics"]["mse"].as_f64());
+    // Scaling and spans are part of what the model knows of its data.
+    here.assert_same("memory/config.json", "whole/config.json");
 }
 
 #[test]
