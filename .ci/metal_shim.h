@@ -5,6 +5,7 @@
 #define kernel
 
 typedef unsigned short ushort;
+typedef float float2 __attribute__((ext_vector_type(2)));
 typedef float float4 __attribute__((ext_vector_type(4)));
 
 struct uint3 {
