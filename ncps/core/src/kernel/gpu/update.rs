@@ -16,6 +16,8 @@ const THREADS: usize = 256;
 /// Each thread of the second kernel adds up the sums of all groups of the first.
 const MOST_PARTS: usize = 32;
 const MOST_GROUPS: usize = 256;
+/// Weight, rate, both corrections and decay, which the first kernel puts behind its sums.
+const SCALARS: usize = 5;
 
 /// A rule as the kernel knows it: number, beta1, beta2, epsilon, momentum.
 fn constants_of(rule: Rule) -> (i32, [f32; 4]) {
@@ -56,14 +58,37 @@ pub(crate) fn update(call: &UpdateCall<'_>, backend: Backend) -> Mlx<Vec<Array>>
     let threads = THREADS.min(backend.limits().threads);
     let groups = size.div_ceil(threads);
     let parts = groups.clamp(1, MOST_PARTS);
+    let flat = |array: &Array| array.reshape(&[-1]);
+    let weight = flat(call.weight)?;
+    let scalars: Vec<Array> = call.scalars.iter().map(flat).collect::<Mlx<_>>()?;
+    let decay = call.decay.map(flat).transpose()?;
+    let decays = match &decay {
+        None => 0,
+        Some(decay) if decay.size() == 1 => 1,
+        Some(_) => 2,
+    };
+    let any = call.parameters;
+    let decay = decay.as_ref().unwrap_or(any);
     let squares = Launch {
         body: &SQUARES,
         constants: Constants {
-            sizes: vec![("SIZE", dim(size)), ("STRIDE", dim(parts * threads))],
+            sizes: vec![
+                ("SIZE", dim(size)),
+                ("STRIDE", dim(parts * threads)),
+                ("PARTS", dim(parts)),
+                ("DECAYS", decays),
+            ],
             ..Constants::default()
         },
-        inputs: vec![call.gradients],
-        outputs: vec![vec![dim(parts)]],
+        inputs: vec![
+            call.gradients,
+            &weight,
+            &scalars[0],
+            &scalars[1],
+            &scalars[2],
+            decay,
+        ],
+        outputs: vec![vec![dim(parts + SCALARS)]],
         groups: parts,
         threads,
         shared: threads / 32,
@@ -74,11 +99,6 @@ pub(crate) fn update(call: &UpdateCall<'_>, backend: Backend) -> Mlx<Vec<Array>>
         .ok_or_else(|| Exception::custom("a kernel gave no array"))?;
     let groups = groups.clamp(1, MOST_GROUPS);
     let (rule, [beta1, beta2, epsilon, momentum]) = constants_of(call.rule);
-    let flat = |array: &Array| array.reshape(&[-1]);
-    let weight = flat(call.weight)?;
-    let scalars: Vec<Array> = call.scalars.iter().map(flat).collect::<Mlx<_>>()?;
-    let decay = call.decay.map(flat).transpose()?;
-    let any = call.parameters;
     let slot = |index: usize| call.slots.get(index).unwrap_or(any);
     let len = |is_needed: bool| vec![if is_needed { dim(size) } else { 1 }];
     let update = Launch {
@@ -89,14 +109,7 @@ pub(crate) fn update(call: &UpdateCall<'_>, backend: Backend) -> Mlx<Vec<Array>>
                 ("STRIDE", dim(groups * threads)),
                 ("PARTS", dim(parts)),
                 ("RULE", rule),
-                (
-                    "DECAYS",
-                    match &decay {
-                        None => 0,
-                        Some(decay) if decay.size() == 1 => 1,
-                        Some(_) => 2,
-                    },
-                ),
+                ("DECAYS", decays),
                 ("HAS_FLOOR", i32::from(call.floor.is_some())),
                 ("LIMITS_NORM", i32::from(call.clip.norm.is_some())),
                 ("LIMITS_VALUE", i32::from(call.clip.value.is_some())),
@@ -114,14 +127,10 @@ pub(crate) fn update(call: &UpdateCall<'_>, backend: Backend) -> Mlx<Vec<Array>>
         inputs: vec![
             call.parameters,
             call.gradients,
-            &weight,
-            &scalars[0],
-            &scalars[1],
-            &scalars[2],
             partial,
             slot(0),
             slot(1),
-            decay.as_ref().unwrap_or(any),
+            decay,
             call.floor.unwrap_or(any),
         ],
         outputs: vec![
