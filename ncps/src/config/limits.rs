@@ -44,7 +44,7 @@ fn check_name(loaded: &Loaded<RunConfig>) -> Result<()> {
 }
 
 fn check_loader(loaded: &Loaded<RunConfig>) -> Result<()> {
-    let prefetch = loaded.config.loader.prefetch;
+    let prefetch = loaded.config.loader.prefetch.unwrap_or_default();
     if prefetch <= MOST_AHEAD {
         return Ok(());
     }

@@ -22,6 +22,9 @@ use super::training;
 use crate::config::{self, Loaded, RunConfig};
 use crate::error::{Error, Result};
 
+/// Batches that a thread makes ready where rows are read from a disk.
+const STREAMED_AHEAD: usize = 2;
+
 /// A checked configuration with its data and network.
 #[derive(Debug)]
 pub struct Session {
@@ -256,7 +259,11 @@ impl Session {
             config.train.batch_size,
             shuffle,
         )?;
-        Ok(source.ahead(config.loader.prefetch))
+        let usual = match self.windows(split).is_streamed() {
+            true => STREAMED_AHEAD,
+            false => 0,
+        };
+        Ok(source.ahead(config.loader.prefetch.unwrap_or(usual)))
     }
 }
 
