@@ -5,5 +5,5 @@ mod cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::run(std::env::args_os())
+    mlx_sys::leave::leave(cli::run(std::env::args_os()))
 }

@@ -9,7 +9,8 @@ use std::{
 };
 
 use crate::{
-    mlx_cuda_is_available, mlx_metal_is_available, mlx_string_data, mlx_string_free,
+    mlx_cuda_is_available, mlx_device_free, mlx_device_is_available, mlx_device_new_type,
+    mlx_device_type__MLX_GPU, mlx_metal_is_available, mlx_string_data, mlx_string_free,
     mlx_string_new, mlx_version, wheel::MLX_VERSION,
 };
 
@@ -130,6 +131,19 @@ pub fn backend() -> Backend {
     }
 }
 
+/// Whether this library has a GPU here, whatever device is the default now.
+pub fn has_gpu() -> bool {
+    let mut is_available = false;
+    // SAFETY: the device is ours until it is freed; the call writes one flag.
+    let status = unsafe {
+        let device = mlx_device_new_type(mlx_device_type__MLX_GPU, 0);
+        let status = mlx_device_is_available(&mut is_available, device);
+        mlx_device_free(device);
+        status
+    };
+    status == 0 && is_available
+}
+
 /// The compiler that MLX 0.32 calls for compiled functions on the CPU: `g++`, found on `PATH`, on every system.
 pub fn runtime_compiler() -> RuntimeCompiler {
     let program = "g++";
@@ -170,6 +184,11 @@ mod tests {
             "{library:?}"
         );
         assert!(["prefix", "python", "wheel"].contains(&facts.build_origin));
+    }
+
+    #[test]
+    fn a_gpu_is_there_where_the_library_has_a_backend_for_one() {
+        assert!(backend() != Backend::Cpu || !has_gpu());
     }
 
     #[test]

@@ -27,6 +27,8 @@ mod elf;
 pub mod error;
 #[allow(unsafe_code, reason = "asks the loader and mlx-c")]
 pub mod facts;
+#[allow(unsafe_code, reason = "ends the process")]
+pub mod leave;
 #[cfg(not(target_vendor = "apple"))]
 #[allow(unsafe_code, reason = "exports a C symbol")]
 mod mach;

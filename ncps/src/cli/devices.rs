@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &DevicesArguments, output: &Output) -> Result<()> {
     };
     let table = DeviceTable::embedded();
     let found = table.for_machine(&machine);
-    let backend = if has_gpu()? { "gpu" } else { "cpu" };
+    let backend = if has_gpu() { "gpu" } else { "cpu" };
     if output.json {
         let rows = if arguments.all {
             table.rows()

@@ -33,7 +33,6 @@ mod tune;
 mod wiring;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -129,7 +128,7 @@ enum Command {
 }
 
 /// Runs the program with the given arguments, its own name first.
-pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
@@ -143,11 +142,11 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     #[cfg(debug_assertions)]
     if let Err(error) = arm_fault() {
         output.error(&error);
-        return ExitCode::from(exit::USAGE);
+        return exit::USAGE;
     }
     let result = choose_library(&arguments.command, &output)
         .and_then(|()| dispatch(arguments.command, &output));
-    let code = match result {
+    match result {
         Ok(()) => exit::OK,
         Err(error) => {
             let code = exit::code(&error);
@@ -156,8 +155,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
             code
         }
-    };
-    ExitCode::from(code)
+    }
 }
 
 /// Lets a test make the n-th file operation fail: see [`ncps::checkpoint::fault`].
@@ -171,13 +169,13 @@ fn arm_fault() -> anyhow::Result<()> {
 }
 
 /// Help and version go to stdout with code 0, wrong usage to stderr with code 2; a closed pipe harms neither.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error) -> u8 {
     let _ = error.print();
-    ExitCode::from(if error.use_stderr() {
+    if error.use_stderr() {
         exit::USAGE
     } else {
         exit::OK
-    })
+    }
 }
 
 /// Starts the program again with the libmlx that `NCPS_MLX_LIBRARY` names, unless it is loaded already.

@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &PredictArguments, output: &Output) -> Result<()> {
     }
     let choice = DeviceChoice::from(arguments.device.name().to_owned());
     let machine = ncps::profiling::device::detect();
-    device::apply(&device::choose(&choice, device::has_gpu()?, &machine)?);
+    device::apply(&device::choose(&choice, device::has_gpu(), &machine)?);
     let mut predictor = Predictor::load(&arguments.run)?;
     match &arguments.input {
         Some(input) => whole(&mut predictor, input, arguments, output),

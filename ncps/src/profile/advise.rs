@@ -118,7 +118,7 @@ pub(super) fn candidates(
             );
         }
     }
-    let has_gpu = has_gpu()?;
+    let has_gpu = has_gpu();
     if subject.is_gpu() {
         if matches!(bound, Bound::Launch | Bound::Mixed) {
             let why = "the CPU launches nothing and runs each layer as one operation";

@@ -1,6 +1,6 @@
 //! What a run computes on.
 
-use mlx_rs::{Device, DeviceType};
+use mlx_rs::Device;
 use ncps_profiling::device::Machine;
 use ncps_profiling::table::{DeviceKind, DeviceTable};
 
@@ -25,17 +25,9 @@ impl Chosen {
     }
 }
 
-/// Whether MLX has a GPU here: then it is MLX's own default.
-///
-/// # Errors
-/// [`Error::Core`] when MLX cannot say.
-pub fn has_gpu() -> Result<bool> {
-    let wrap = |source| ncps_core::Error::Mlx {
-        operation: "reading the default device",
-        source,
-    };
-    let device = Device::try_default().map_err(wrap)?;
-    Ok(matches!(device.get_type().map_err(wrap)?, DeviceType::Gpu))
+/// Whether MLX has a GPU here, whatever device is its default now.
+pub fn has_gpu() -> bool {
+    mlx_sys::facts::has_gpu()
 }
 
 /// Decides what to compute on; no effect.

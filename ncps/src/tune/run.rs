@@ -49,7 +49,7 @@ pub fn tune(
     let session = Session::prepare(source.load(&[])?)?;
     let own = own_setting(&session);
     let windows = session.plan().windows[0];
-    let mut settings = space.settings(session.config(), windows, has_gpu()?);
+    let mut settings = space.settings(session.config(), windows, has_gpu());
     // First what everything is compared with, then the CPU, where nothing has to be compiled.
     settings.retain(|setting| *setting != own);
     settings.sort_by_key(|setting| setting.device == "gpu");

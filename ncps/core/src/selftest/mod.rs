@@ -40,7 +40,7 @@ impl Subject {
     /// [`crate::Error::Mlx`] when MLX cannot say which devices there are.
     pub fn available() -> Result<Vec<Self>> {
         let mut all: Vec<Self> = Level::available().map(Self::Cpu).collect();
-        if has_gpu()? {
+        if mlx_sys::facts::has_gpu() {
             all.extend([Self::Gpu, Self::PlainGpu]);
         }
         Ok(all)
@@ -191,12 +191,6 @@ pub fn check(subject: Subject, family: Family, limits: Limits, effort: Effort) -
     Device::set_default(&device);
     kernel::force(level);
     Ok(outcome)
-}
-
-fn has_gpu() -> Result<bool> {
-    let device = Device::try_default().during("reading the default device")?;
-    let kind = device.get_type().during("reading the default device")?;
-    Ok(matches!(kind, DeviceType::Gpu))
 }
 
 #[cfg(test)]
