@@ -20,7 +20,8 @@ const SWEEPS: usize = 16;
 const CHAINS: usize = 12;
 /// Multiply-adds of each sum in one timed pass.
 const LINKS: usize = 4096;
-/// Values in a copy, 64 MiB: far beyond any cache level of one core.
+/// Values in a copy, 64 MiB: beyond a core's own caches. A large shared cache may keep part of them, and the rate is then
+/// above the memory's.
 const COPIED: usize = 1 << 24;
 
 /// A kind of work.

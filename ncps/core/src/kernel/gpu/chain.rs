@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mlx_rs::{Array, Stream};
+use mlx_rs::Array;
 
 use super::Geometry;
 use super::cfc::{CfcPlan, Given, Record, part};
@@ -313,16 +313,7 @@ impl ChainKernels {
         inputs: Vec<&Array>,
         outputs: Vec<Vec<i32>>,
     ) -> Mlx<Vec<Array>> {
-        let launch = Launch {
-            body,
-            constants: shape.constants,
-            inputs,
-            outputs,
-            groups: shape.groups,
-            threads: shape.threads,
-            shared: shape.shared,
-        };
-        launch.run(self.backend, &Stream::thread_local_or_default())
+        shape.launch(body, inputs, outputs, self.backend)
     }
 
     fn threads(&self) -> usize {

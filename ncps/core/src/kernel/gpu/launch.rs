@@ -132,6 +132,28 @@ fn capability() -> i32 {
     *FOUND.get_or_init(|| unsafe { ncps_gpu_capability() })
 }
 
+impl Shape {
+    /// Adds a kernel of this shape to the graph of the current stream.
+    pub(super) fn launch(
+        self,
+        body: &'static Body,
+        inputs: Vec<&Array>,
+        outputs: Vec<Vec<i32>>,
+        backend: Backend,
+    ) -> Result<Vec<Array>, Exception> {
+        let launch = Launch {
+            body,
+            constants: self.constants,
+            inputs,
+            outputs,
+            groups: self.groups,
+            threads: self.threads,
+            shared: self.shared,
+        };
+        launch.run(backend, &Stream::thread_local_or_default())
+    }
+}
+
 impl Launch<'_> {
     /// Adds the kernel to the graph of `stream`.
     pub(crate) fn run(self, backend: Backend, stream: &Stream) -> Result<Vec<Array>, Exception> {

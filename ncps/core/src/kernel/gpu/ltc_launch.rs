@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use mlx_rs::error::Exception;
-use mlx_rs::{Array, Stream, ops};
+use mlx_rs::{Array, ops};
 
 use super::cfc_shape::Shape;
-use super::launch::{Backend, Launch};
+use super::launch::Backend;
 use super::ltc::MEMORY_ROWS;
 use super::ltc_given::Given;
 use super::ltc_spread::Spread;
@@ -279,16 +279,7 @@ impl LtcLaunch {
         inputs: Vec<&Array>,
         outputs: Vec<Vec<i32>>,
     ) -> Mlx<Vec<Array>> {
-        let launch = Launch {
-            body,
-            constants: shape.constants,
-            inputs,
-            outputs,
-            groups: shape.groups,
-            threads: shape.threads,
-            shared: shape.shared,
-        };
-        launch.run(self.backend, &Stream::thread_local_or_default())
+        shape.launch(body, inputs, outputs, self.backend)
     }
 
     /// Brings the parameters into the kernels' order.
