@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mlx_rs::error::Exception;
-use mlx_rs::{Array, Stream, ops};
+use mlx_rs::{Array, ops};
 
 use super::cfc_layout::{Network, Product, Source};
 use super::cfc_places::{gradient_places, packed_places};
 use super::cfc_shape::{Packed, Setting, Shape};
 use super::differentiable::Differentiable;
 use super::join::join;
-use super::launch::{Backend, Launch, Limits};
+use super::launch::{Backend, Limits};
 use super::source::Body;
 use super::{Geometry, Spans};
 use crate::array::{Mlx, dim};
@@ -267,43 +267,36 @@ impl CfcPlan {
                 *value = i32::from(is_training);
             }
         }
-        let launch = Launch {
-            body: &FORWARD,
-            constants: shape.constants,
-            inputs: vec![
-                if self.network.is_x_inside {
-                    given.x
-                } else {
-                    weights
-                },
-                projected.unwrap_or(weights),
-                weights,
-                given.spans.unwrap_or(weights),
-                given.mask.unwrap_or(weights),
-                given.hidden,
-                given.memory.unwrap_or(weights),
-                dropout.as_ref().unwrap_or(weights),
-            ],
-            outputs: vec![
-                if self.geometry.is_last_only {
-                    vec![batch, outputs]
-                } else {
-                    vec![batch, time, outputs]
-                },
-                vec![batch, units],
-                if self.spec.has_memory {
-                    vec![batch, units]
-                } else {
-                    vec![1]
-                },
-                record(self.network.operand_record()),
-                record(self.network.gates()),
-            ],
-            groups: shape.groups,
-            threads: shape.threads,
-            shared: shape.shared,
-        };
-        launch.run(self.backend, &Stream::thread_local_or_default())
+        let inputs = vec![
+            if self.network.is_x_inside {
+                given.x
+            } else {
+                weights
+            },
+            projected.unwrap_or(weights),
+            weights,
+            given.spans.unwrap_or(weights),
+            given.mask.unwrap_or(weights),
+            given.hidden,
+            given.memory.unwrap_or(weights),
+            dropout.as_ref().unwrap_or(weights),
+        ];
+        let outputs = vec![
+            if self.geometry.is_last_only {
+                vec![batch, outputs]
+            } else {
+                vec![batch, time, outputs]
+            },
+            vec![batch, units],
+            if self.spec.has_memory {
+                vec![batch, units]
+            } else {
+                vec![1]
+            },
+            record(self.network.operand_record()),
+            record(self.network.gates()),
+        ];
+        shape.launch(&FORWARD, inputs, outputs, self.backend)
     }
 
     fn dropout(&self, given: &Given<'_>) -> Mlx<Option<Array>> {
@@ -326,43 +319,36 @@ impl CfcPlan {
         let records = self.geometry.batch * self.geometry.time;
         let shape = self.backward.clone();
         let or_one = |is_needed: bool, len: usize| vec![if is_needed { dim(len) } else { 1 }];
-        let launch = Launch {
-            body: &BACKWARD,
-            constants: shape.constants,
-            inputs: vec![
-                record.weights,
-                record.operands,
-                record.gates,
-                given.spans.unwrap_or(record.weights),
-                given.mask.unwrap_or(record.weights),
-                dropout.as_ref().unwrap_or(record.weights),
-                &cotangents[0],
-                &cotangents[1],
-                if self.spec.has_memory {
-                    &cotangents[2]
-                } else {
-                    record.weights
-                },
-            ],
-            outputs: vec![
-                vec![dim(self.network.outputs() * records)],
-                vec![batch, units],
-                if self.spec.has_memory {
-                    vec![batch, units]
-                } else {
-                    vec![1]
-                },
-                or_one(given.spans.is_some(), records * self.spec.units),
-                or_one(
-                    !self.network.decay.is_empty(),
-                    records * 2 * self.spec.units,
-                ),
-            ],
-            groups: shape.groups,
-            threads: shape.threads,
-            shared: shape.shared,
-        };
-        launch.run(self.backend, &Stream::thread_local_or_default())
+        let inputs = vec![
+            record.weights,
+            record.operands,
+            record.gates,
+            given.spans.unwrap_or(record.weights),
+            given.mask.unwrap_or(record.weights),
+            dropout.as_ref().unwrap_or(record.weights),
+            &cotangents[0],
+            &cotangents[1],
+            if self.spec.has_memory {
+                &cotangents[2]
+            } else {
+                record.weights
+            },
+        ];
+        let outputs = vec![
+            vec![dim(self.network.outputs() * records)],
+            vec![batch, units],
+            if self.spec.has_memory {
+                vec![batch, units]
+            } else {
+                vec![1]
+            },
+            or_one(given.spans.is_some(), records * self.spec.units),
+            or_one(
+                !self.network.decay.is_empty(),
+                records * 2 * self.spec.units,
+            ),
+        ];
+        shape.launch(&BACKWARD, inputs, outputs, self.backend)
     }
 }
 
