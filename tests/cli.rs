@@ -29,6 +29,8 @@ mod resume;
 mod run_directory;
 #[path = "cli/runs.rs"]
 mod runs;
+#[path = "cli/stateful.rs"]
+mod stateful;
 #[path = "cli/streaming.rs"]
 mod streaming;
 #[path = "cli/support.rs"]

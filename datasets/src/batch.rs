@@ -3,10 +3,11 @@
 use crate::augment::Draw;
 use crate::bucket::{self, PADDING};
 use crate::error::{Error, Result};
+use crate::lane::{self, Lanes};
 use crate::random::Random;
 use crate::sampling::{Classes, Sampling};
 use crate::stream::Reader;
-use crate::window::{Layout, Placed, Source, WindowSet};
+use crate::window::{Layout, Placed, Source, Window, WindowSet};
 
 /// Timespan of padded steps: any positive number, since their mask or weight is 0.
 const PADDED_TIMESPAN: f32 = 1.0;
@@ -78,6 +79,8 @@ pub struct Batches {
     classes: Option<Classes>,
     /// Lengths of the epoch's batches, where windows lie in buckets.
     lengths: Vec<usize>,
+    /// Whether samples are lanes, whose windows follow one another.
+    in_lanes: bool,
     steps: usize,
     /// What reads windows that are not in memory, whose order it keeps too.
     reader: Option<Reader>,
@@ -109,9 +112,52 @@ impl Batches {
             order,
             epoch: None,
             lengths: Vec::new(),
+            in_lanes: false,
             steps,
             reader,
         }
+    }
+
+    /// Batches whose samples are lanes; of a set that [`lane::check`] lets pass.
+    pub(crate) fn in_lanes(set: WindowSet, most: usize, shuffle: Option<u64>) -> Self {
+        let windows: Vec<Window> = set.windows().collect();
+        let lanes = match shuffle {
+            Some(seed) => Lanes::of_training(&windows, most, seed, 0),
+            None => Lanes::of_series(&windows, most),
+        };
+        Self {
+            set,
+            batch_size: lanes.count,
+            shuffle,
+            steps: lanes.order.len() / lanes.count,
+            order: lanes.order,
+            epoch: None,
+            classes: None,
+            lengths: Vec::new(),
+            in_lanes: true,
+            reader: None,
+        }
+    }
+
+    /// For each sample of a batch, whether it goes on where that sample of the batch before ended; none where samples are not lanes.
+    ///
+    /// # Errors
+    /// [`Error::BatchMismatch`] for a step past the epoch's end.
+    pub fn continues(&mut self, epoch: u64, step: usize) -> Result<Option<Vec<bool>>> {
+        if !self.in_lanes {
+            return Ok(None);
+        }
+        self.samples(epoch, step)?;
+        let window = |place: usize| self.set.window(self.order[place] as usize);
+        let first = step * self.batch_size;
+        let goes_on = |place: usize| {
+            let before = window(place - self.batch_size).zip(window(place));
+            before.is_some_and(|(one, next)| lane::follows(one, next))
+        };
+        let places = first..first + self.batch_size;
+        Ok(Some(
+            places.map(|place| step > 0 && goes_on(place)).collect(),
+        ))
     }
 
     /// Batches of an epoch.
@@ -262,6 +308,11 @@ impl Batches {
         self.epoch = Some(epoch);
         if let Some(classes) = &self.classes {
             classes.arrange(&mut self.order, seed, epoch);
+            return;
+        }
+        if self.in_lanes {
+            let windows: Vec<Window> = self.set.windows().collect();
+            self.order = Lanes::of_training(&windows, self.batch_size, seed, epoch).order;
             return;
         }
         let mut random = Random::new(seed, epoch);

@@ -32,6 +32,7 @@ mod error;
 mod fingerprint;
 mod frame;
 mod generate;
+mod lane;
 mod leak;
 mod missing;
 mod normalise;

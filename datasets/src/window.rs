@@ -7,6 +7,7 @@ use crate::batch::Batches;
 use crate::bucket;
 use crate::config::Windows;
 use crate::error::{Error, Result};
+use crate::lane;
 use crate::sampling::Sampling;
 use crate::series::Series;
 use crate::stream::StreamedWindows;
@@ -267,14 +268,31 @@ impl WindowSet {
     /// # Errors
     /// [`Error::BatchMismatch`] for an empty set or a batch size of 0.
     pub fn batches(&self, batch_size: usize, shuffle: Option<u64>) -> Result<Batches> {
-        if batch_size == 0 || self.is_empty() {
-            let reason = format!(
-                "{} windows in batches of {batch_size}: both must be at least 1",
-                self.len()
-            );
-            return Err(Error::BatchMismatch { reason });
-        }
+        self.check_batches(batch_size)?;
         Ok(Batches::new(self.clone(), batch_size, shuffle))
+    }
+
+    fn check_batches(&self, batch_size: usize) -> Result<()> {
+        if batch_size > 0 && !self.is_empty() {
+            return Ok(());
+        }
+        let reason = format!(
+            "{} windows in batches of {batch_size}: both must be at least 1",
+            self.len()
+        );
+        Err(Error::BatchMismatch { reason })
+    }
+
+    /// Batches for a state that is carried from batch to batch: each sample goes on with the next window of its series wherever it can
+    /// ([`Batches::continues`]). With a seed, all series laid end to end in an order that seed and epoch fix and cut into `batch_size`
+    /// stretches; without, whole series, and no more samples than series.
+    ///
+    /// # Errors
+    /// [`Error::BatchMismatch`] as [`WindowSet::batches`]; [`Error::Config`] for windows that do not follow one another.
+    pub fn lanes(&self, batch_size: usize, shuffle: Option<u64>) -> Result<Batches> {
+        self.check_batches(batch_size)?;
+        lane::check(self)?;
+        Ok(Batches::in_lanes(self.clone(), batch_size, shuffle))
     }
 
     pub(crate) fn layout(&self) -> Layout {

@@ -118,10 +118,10 @@ impl Model for BidirectionalNetwork {
             None => None,
         };
         let (first, second) = keys.as_ref().map(|(a, b)| (a, b)).unzip();
-        let ahead = sequence_input(inputs, &inputs.x, first);
+        let ahead = sequence_input(inputs, &inputs.x, None, first);
         let ahead = self.forward.sequence(&ahead)?.outputs;
         let back_inputs = during(reversed_inputs(inputs), "reversed sequence")?;
-        let back = sequence_input(&back_inputs, &back_inputs.x, second);
+        let back = sequence_input(&back_inputs, &back_inputs.x, None, second);
         let mut back = self.backward.sequence(&back)?.outputs;
         if self.every_step {
             back = during(reversed(&back), "reversed outputs")?;

@@ -32,6 +32,40 @@ impl NetworkState {
     }
 }
 
+impl NetworkState {
+    /// The arrays of all layers, in the order of the layers: hidden state, then memory where there is one.
+    pub(crate) fn into_arrays(self) -> Vec<Array> {
+        let parts = self.layers.into_iter();
+        parts
+            .flat_map(|state| [Some(state.hidden), state.memory])
+            .flatten()
+            .collect()
+    }
+
+    /// The state of layers from arrays as [`NetworkState::into_arrays`] gives them.
+    pub(crate) fn of_arrays<'a>(
+        arrays: &[Array],
+        layers: impl Iterator<Item = &'a dyn SequenceLayer>,
+    ) -> ncps_core::Result<Self> {
+        let mut rest = arrays.iter().cloned();
+        let (mut states, mut expected) = (Vec::new(), 0);
+        for layer in layers {
+            expected += 1 + usize::from(layer.has_memory());
+            let hidden = rest.next();
+            let memory = layer.has_memory().then(|| rest.next()).flatten();
+            states.extend(hidden.map(|hidden| State { hidden, memory }));
+        }
+        if arrays.len() != expected {
+            return Err(ncps_core::Error::Batch {
+                argument: "state",
+                found: format!("{} arrays", arrays.len()),
+                expected: format!("{expected}, as `rest` gives them"),
+            });
+        }
+        Ok(Self { layers: states })
+    }
+}
+
 /// A network that trains on sequences and runs on them, or step by step with its state carried.
 pub trait Network: Model + Debug {
     /// Runs one step: the outputs and the state after it.
@@ -72,6 +106,7 @@ pub trait Network: Model + Debug {
 pub(crate) fn sequence_input<'a>(
     inputs: &'a Inputs,
     x: &'a Array,
+    state: Option<&'a State>,
     key: Option<&'a Array>,
 ) -> SequenceInput<'a> {
     let timespans = inputs.timespans.clone();
@@ -79,7 +114,7 @@ pub(crate) fn sequence_input<'a>(
         x,
         timespans: timespans.map_or(Timespans::Unit, Timespans::Array),
         mask: inputs.mask.as_ref(),
-        state: None,
+        state,
         training: key,
     }
 }

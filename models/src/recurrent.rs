@@ -62,6 +62,17 @@ impl RecurrentNetwork {
         self.head.as_ref()
     }
 
+    fn run(
+        &self,
+        inputs: &Inputs,
+        state: Option<&State>,
+        key: Option<&Array>,
+    ) -> ncps_core::Result<(Array, State)> {
+        let input = sequence_input(inputs, &inputs.x, state, key);
+        let result = self.layer.sequence(&input)?;
+        Ok((self.readout(result.outputs)?, result.state))
+    }
+
     fn readout(&self, features: Array) -> ncps_core::Result<Array> {
         match &self.head {
             Some(head) => apply(head, &features),
@@ -72,9 +83,23 @@ impl RecurrentNetwork {
 
 impl Model for RecurrentNetwork {
     fn forward(&mut self, inputs: &Inputs, key: Option<&Array>) -> ncps_core::Result<Array> {
-        let input = sequence_input(inputs, &inputs.x, key);
-        let result = self.layer.sequence(&input)?;
-        self.readout(result.outputs)
+        Ok(self.run(inputs, None, key)?.0)
+    }
+
+    fn rest(&self, samples: usize) -> Vec<Array> {
+        self.zero_state(samples).into_arrays()
+    }
+
+    fn forward_from(
+        &mut self,
+        inputs: &Inputs,
+        state: &[Array],
+        key: Option<&Array>,
+    ) -> ncps_core::Result<(Array, Vec<Array>)> {
+        let state = NetworkState::of_arrays(state, self.layers().into_iter())?;
+        let (predictions, next) = self.run(inputs, state.layers.first(), key)?;
+        let layers = vec![next];
+        Ok((predictions, NetworkState { layers }.into_arrays()))
     }
 
     fn constrained_parameters(&self) -> Vec<String> {

@@ -144,6 +144,25 @@ impl StackedNetwork {
         }
     }
 
+    fn run(
+        &self,
+        inputs: &Inputs,
+        state: Option<&NetworkState>,
+        key: Option<&Array>,
+    ) -> ncps_core::Result<(Array, NetworkState)> {
+        let mut features = self.encode(&inputs.x)?;
+        let keys = self.keys(key)?;
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for (index, (layer, key)) in self.layers.iter().zip(&keys).enumerate() {
+            let begun = state.and_then(|state| state.layers.get(index));
+            let input = sequence_input(inputs, &features, begun, key.as_ref());
+            let result = layer.sequence(&input)?;
+            features = result.outputs;
+            layers.push(result.state);
+        }
+        Ok((self.readout(features)?, NetworkState { layers }))
+    }
+
     /// One key of dropout for each layer.
     fn keys(&self, key: Option<&Array>) -> ncps_core::Result<Vec<Option<Array>>> {
         let Some(key) = key else {
@@ -162,14 +181,22 @@ impl StackedNetwork {
 
 impl Model for StackedNetwork {
     fn forward(&mut self, inputs: &Inputs, key: Option<&Array>) -> ncps_core::Result<Array> {
-        let mut features = self.encode(&inputs.x)?;
-        let keys = self.keys(key)?;
-        for (layer, key) in self.layers.iter().zip(&keys) {
-            let input = sequence_input(inputs, &features, key.as_ref());
-            let next = layer.sequence(&input)?.outputs;
-            features = next;
-        }
-        self.readout(features)
+        Ok(self.run(inputs, None, key)?.0)
+    }
+
+    fn rest(&self, samples: usize) -> Vec<Array> {
+        self.zero_state(samples).into_arrays()
+    }
+
+    fn forward_from(
+        &mut self,
+        inputs: &Inputs,
+        state: &[Array],
+        key: Option<&Array>,
+    ) -> ncps_core::Result<(Array, Vec<Array>)> {
+        let state = NetworkState::of_arrays(state, self.layers().into_iter())?;
+        let (predictions, next) = self.run(inputs, Some(&state), key)?;
+        Ok((predictions, next.into_arrays()))
     }
 
     fn constrained_parameters(&self) -> Vec<String> {

@@ -111,6 +111,44 @@ fn steps_with_the_state_carried_are_the_sequence() {
 }
 
 #[test]
+fn windows_with_the_state_carried_are_the_sequence() {
+    let whole = batch(2, 6);
+    let half = |x: &Array, first: i32| {
+        let steps = Array::from_slice(&[first, first + 1, first + 2], &[3]);
+        x.take_axis(steps, 1).unwrap()
+    };
+    let halves = |x: &Array| [half(x, 0), half(x, 3)];
+    let (x, spans) = (halves(&whole.x), halves(whole.timespans.as_ref().unwrap()));
+    let mut mixed = CfcModel::new(AutoNcp::new(10, 2));
+    mixed.mixed_memory = true;
+    for config in configs().into_iter().chain([mixed.into()]) {
+        let mut network = config.build(INPUTS, 2, 1).unwrap();
+        let rest = network.rest(2);
+        if config.kind() == "bidirectional" {
+            assert!(rest.is_empty());
+            assert!(network.forward_from(&whole, &rest, None).is_err());
+            continue;
+        }
+        let expected = network.forward(&whole, None).unwrap();
+        let mut state = rest;
+        let parts = x.iter().zip(&spans).map(|(x, spans)| {
+            let inputs = Inputs {
+                x: x.clone(),
+                timespans: Some(spans.clone()),
+                mask: None,
+            };
+            let (part, next) = network.forward_from(&inputs, &state, None).unwrap();
+            state = next;
+            part
+        });
+        let parts: Vec<Array> = parts.collect();
+        let found = mlx_rs::ops::concatenate(&parts, 1).unwrap();
+        assert_close(config.kind(), &found, &expected);
+        assert!(network.forward_from(&whole, &[], None).is_err());
+    }
+}
+
+#[test]
 fn backwards_in_time_is_forwards_on_the_reversed_sequence() {
     // With one layer's weights in both directions, reversing the input swaps the two halves.
     let mut config = BidirectionalModel::new(CfcModel::new(4));

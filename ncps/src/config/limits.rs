@@ -1,6 +1,7 @@
 //! What the types alone cannot express, and where in the configuration the cause of another package's error stands.
 
 use ncps_core::train::{LossConfig, TrainConfig, loss::ClassLoss};
+use ncps_models::ModelConfig;
 
 use super::load::Loaded;
 use super::run_config::RunConfig;
@@ -25,10 +26,17 @@ pub(super) fn check(loaded: &Loaded<RunConfig>) -> Result<()> {
         check_train(loaded, train)
             .or_else(|error| check_train(loaded, &classes).map_err(|_| error))?;
     }
-    loaded
-        .config
-        .data
-        .validate()
+    let data = &loaded.config.data;
+    data.validate().map_err(|error| data_error(loaded, error))?;
+    if !train.stateful {
+        return Ok(());
+    }
+    if matches!(loaded.config.model, ModelConfig::Bidirectional(_)) {
+        let message = "`train.stateful` carries the state forwards in time, but a \"bidirectional\" network begins at the end of a sequence too";
+        let help = vec!["choose another kind of model, or remove `train.stateful`".to_owned()];
+        return Err(loaded.error_at("model.kind", message.to_owned(), help));
+    }
+    data.check_lanes()
         .map_err(|error| data_error(loaded, error))
 }
 

@@ -48,6 +48,25 @@ impl WindowSource {
         })
     }
 
+    /// The same for a state that is carried from window to window: the samples of a batch are lanes, `batch_size` of them where they
+    /// are shuffled, else at most so many (see [`WindowSet::lanes`]).
+    ///
+    /// # Errors
+    /// [`crate::Error::Data`] for a split without windows, or with windows that do not follow one another.
+    pub fn in_lanes(
+        windows: &WindowSet,
+        schema: &DataSchema,
+        batch_size: usize,
+        shuffle: Option<u64>,
+    ) -> Result<Self> {
+        Ok(Self {
+            batches: windows.lanes(batch_size, shuffle)?,
+            units: target_units(schema),
+            prefetch: 0,
+            filler: None,
+        })
+    }
+
     /// Lets a thread make up to `batches` batches ready ahead of the one in use; their order and bytes stay the same.
     pub fn ahead(mut self, batches: usize) -> Self {
         self.prefetch = batches;
@@ -137,6 +156,10 @@ impl BatchSource for WindowSource {
 
     fn shapes(&self) -> usize {
         self.batches.shapes()
+    }
+
+    fn continues(&mut self, epoch: u64, step: usize) -> Option<Vec<bool>> {
+        self.batches.continues(epoch, step).ok().flatten()
     }
 
     fn samples(&mut self, epoch: u64, step: usize) -> Option<String> {

@@ -1,7 +1,7 @@
 //! The pictures of a run: learning curve, wiring, predictions.
 
 use mlx_rs::Array;
-use ncps_core::train::{Batch, BatchSource, Model};
+use ncps_core::train::{Batch, BatchSource, Carried};
 use ncps_core::wiring::{NeuronKind, Wiring};
 use ncps_datasets::{DataSchema, Task, WindowSet};
 use ncps_models::Network;
@@ -89,15 +89,22 @@ pub(super) fn predictions(
     let per_window = if schema.each_step { windows.time() } else { 1 };
     let batch_size = session.config().train.batch_size;
     let mut series = Series::new(schema);
+    let mut carried = Carried::default();
     for step in 0..source.steps() {
         if series.steps() >= SHOWN_STEPS.max(per_window) {
             break;
         }
         let batch = source.batch(0, step)?;
-        let predicted = network.forward(&batch.inputs, None)?;
+        let continues = source.continues(0, step);
+        let predicted = carried.predict(network, &batch.inputs, continues.as_deref())?;
         let shown = is_shown.get(step * batch_size..).unwrap_or_default();
         series.add(&batch, &predicted, schema, |position| {
-            shown.get(position / per_window).copied().unwrap_or(false)
+            let sample = position / per_window;
+            match continues {
+                // The first lane is one series after the other.
+                Some(_) => sample == 0,
+                None => shown.get(sample).copied().unwrap_or(false),
+            }
         })?;
     }
     Ok(series.into_plot(session, per_window))

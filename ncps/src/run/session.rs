@@ -109,6 +109,9 @@ impl Session {
         let dataset = load(&loaded, limits)?;
         let leaks = dataset.leaks.iter();
         let mut remarks: Vec<String> = leaks.map(|leak| format!("warning: {leak}")).collect();
+        if loaded.config.train.stateful {
+            check_lanes(&loaded, &dataset)?;
+        }
         fit_loss_to_data(&mut loaded, &dataset)?;
         config::check_train(&loaded, &loaded.config.train)?;
         let config = &loaded.config;
@@ -253,12 +256,12 @@ impl Session {
 
     pub(crate) fn source(&self, split: Split, shuffle: Option<u64>) -> Result<WindowSource> {
         let config = self.config();
-        let source = WindowSource::new(
-            self.windows(split),
-            &self.dataset.schema,
-            config.train.batch_size,
-            shuffle,
-        )?;
+        let (windows, schema) = (self.windows(split), &self.dataset.schema);
+        let batch_size = config.train.batch_size;
+        let source = match config.train.stateful {
+            true => WindowSource::in_lanes(windows, schema, batch_size, shuffle)?,
+            false => WindowSource::new(windows, schema, batch_size, shuffle)?,
+        };
         let usual = match self.windows(split).is_streamed() {
             true => STREAMED_AHEAD,
             false => 0,
@@ -304,6 +307,25 @@ fn load(loaded: &Loaded<RunConfig>, limits: Limits) -> Result<Dataset> {
         }
     };
     found.map_err(|error| config::data_error(loaded, error))
+}
+
+/// Refuses data through whose windows no state can be carried.
+fn check_lanes(loaded: &Loaded<RunConfig>, dataset: &Dataset) -> Result<()> {
+    let batch = loaded.config.train.batch_size;
+    let sets = [&dataset.train, &dataset.validation, &dataset.test];
+    for set in sets.into_iter().filter(|set| !set.is_empty()) {
+        let lanes = set.lanes(batch, Some(loaded.config.seed));
+        lanes.map_err(|error| config::data_error(loaded, error))?;
+    }
+    let count = dataset.train.len();
+    if count > batch || dataset.train.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "`train.batch_size` is {batch} and there are {count} training windows: lanes of one window each carry no state"
+    );
+    let help = vec!["take fewer samples than windows, for example the number of series".to_owned()];
+    Err(loaded.error_at("train.batch_size", message, help))
 }
 
 /// Outputs of the network: one logit for binary cross-entropy, else what the data ask for.
@@ -358,8 +380,11 @@ fn fit_loss_to_data(loaded: &mut Loaded<RunConfig>, dataset: &Dataset) -> Result
 
 fn plan(config: &RunConfig, dataset: &Dataset, network: &dyn Network) -> Plan {
     let batch = config.train.batch_size;
-    // Buckets of lengths have a last batch each; a part without windows is refused later.
-    let batches = dataset.train.batches(batch, Some(config.seed));
+    // Buckets of lengths have a last batch each, and lanes are of one length; a part without windows is refused later.
+    let batches = match config.train.stateful {
+        true => dataset.train.lanes(batch, Some(config.seed)),
+        false => dataset.train.batches(batch, Some(config.seed)),
+    };
     let steps_per_epoch = batches.map_or(0, |batches| batches.steps());
     let summary = network.summary();
     let sets = [&dataset.train, &dataset.validation, &dataset.test];

@@ -124,6 +124,8 @@ fn close(
 
 struct Sources {
     train: WindowSource,
+    /// Training series that are not cut into lanes, for the result, where a state is carried.
+    whole: Option<WindowSource>,
     validation: Option<WindowSource>,
     test: Option<WindowSource>,
 }
@@ -137,6 +139,10 @@ impl Sources {
         let seed = session.config().seed;
         Ok(Self {
             train: session.source(Split::Train, Some(seed))?,
+            whole: match session.config().train.stateful {
+                true => part(Split::Train)?,
+                false => None,
+            },
             validation: part(Split::Validation)?,
             test: part(Split::Test)?,
         })
@@ -193,7 +199,7 @@ fn evaluate(
             |source| Ok(trainer.evaluate(source)?),
         )
     };
-    summary.train = measure(Some(&mut sources.train))?;
+    summary.train = measure(Some(sources.whole.as_mut().unwrap_or(&mut sources.train)))?;
     summary.validation = measure(sources.validation.as_mut())?;
     summary.test = measure(sources.test.as_mut())?;
     Ok(())

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
+use super::carried::Carried;
 use super::config::OnNonfinite;
 use super::flat::host;
 use super::progress::Place;
@@ -95,6 +96,8 @@ impl<M: Model + 'static> Trainer<M> {
                 parameters: find(PARAMETERS)?,
                 slots: slots?,
                 waiting: None,
+                // An epoch's first batch begins at rest.
+                carried: Carried::default(),
             },
             at,
         })

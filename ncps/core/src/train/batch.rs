@@ -81,6 +81,12 @@ pub trait BatchSource {
         1
     }
 
+    /// Tells for each sample of a batch whether it goes on where the same sample of the batch before ended, so that the state is
+    /// carried; `None`, the default, for sources whose samples all begin at rest. Samples of an epoch's first batch never go on.
+    fn continues(&mut self, _epoch: u64, _step: usize) -> Option<Vec<bool>> {
+        None
+    }
+
     /// Names the samples of a batch for messages, such as `windows 3, 17`.
     fn samples(&mut self, _epoch: u64, _step: usize) -> Option<String> {
         None

@@ -32,12 +32,18 @@ fn has_shape(array: Option<&Array>, shape: &[i32]) -> bool {
 }
 
 impl Chained {
-    /// None in half precision, where the model is no chain, or where some of its parameters are frozen or of other shapes than the chain says.
+    /// None with a carried state or in half precision, where the model is no chain, or where some of its parameters are frozen or of other shapes than the chain says.
     pub(super) fn of<M: Model + ?Sized>(
         model: &M,
         layout: &Layout,
         config: &TrainConfig,
     ) -> Option<Self> {
+        if config.stateful {
+            tracing::info!(
+                "state carried from window to window: each layer is one operation, not the whole network"
+            );
+            return None;
+        }
         if config.precision.half().is_some() {
             tracing::info!(
                 "half precision: gradients by MLX's differentiation, not by the one operation of a whole network"

@@ -293,7 +293,7 @@ fn check(kind: Kind, loss: &str, form: Form, outputs: usize) {
     let parameters = &fused.arrays.parameters;
     let expected = plain
         .shared
-        .traced_gradients(parameters, &[], &key, None, &batch);
+        .traced_gradients(parameters, &[], &key, None, (&batch, &[]));
     let Gradients {
         loss, weight, flat, ..
     } = expected.unwrap();
@@ -495,7 +495,7 @@ fn unusual_batches_and_models_go_the_general_way() {
     let key = random::key(1).unwrap();
     let run = |batch: &Batch| {
         let shared = &trainer.shared;
-        shared.gradients(&trainer.arrays.parameters, &[], &key, None, batch)
+        shared.gradients(&trainer.arrays.parameters, &[], &key, None, (batch, &[]))
     };
     assert!(run(&wrong[2]).is_ok());
     for (index, name) in [(0, "targets"), (1, "weights"), (3, "x")] {

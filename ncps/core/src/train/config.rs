@@ -18,6 +18,9 @@ pub struct TrainConfig {
     pub epochs: u64,
     /// Sequences in a batch; default 32.
     pub batch_size: usize,
+    /// Whether the state is carried from window to window of a series, gradients ending where a window begins (truncated
+    /// back-propagation through time). A batch's samples are then lanes, each with windows that follow one another; default false.
+    pub stateful: bool,
     /// Base learning rate, above 0; default 0.001. The schedule multiplies it.
     pub learning_rate: f64,
     /// How gradients become updates; default `{ kind = "adam" }`.
@@ -61,6 +64,7 @@ impl Default for TrainConfig {
         Self {
             epochs: 30,
             batch_size: 32,
+            stateful: false,
             learning_rate: 1e-3,
             optimizer: OptimizerConfig::default(),
             schedule: Schedule::default(),

@@ -70,17 +70,28 @@ impl<M: Model + 'static> Trainer<M> {
     }
 
     fn launch_next(&mut self, train: &mut dyn BatchSource) -> Result<Flight> {
-        let batch = train.batch(self.progress.epoch, self.progress.step_in_epoch)?;
+        let (epoch, step) = (self.progress.epoch, self.progress.step_in_epoch);
+        let batch = train.batch(epoch, step)?;
         self.check_batch(&batch)?;
-        self.launch(&batch)
+        let continues = train.continues(epoch, step);
+        if continues.is_some() != self.shared.config.stateful {
+            let word = |is_so| if is_so { "lanes" } else { "no lanes" }.to_owned();
+            return Err(Error::Batch {
+                argument: "continues",
+                found: word(continues.is_some()),
+                expected: format!("{} as `stateful` says", word(continues.is_none())),
+            });
+        }
+        let state = self.begun(&self.arrays.carried, continues.as_deref())?;
+        self.launch(&batch, state)
     }
 
     pub(super) fn check_batch(&mut self, batch: &Batch) -> Result<()> {
         Signature::admit(&mut self.signatures, batch, self.shapes)
     }
 
-    /// Builds the graph of one step and hands it to the device.
-    fn launch(&mut self, batch: &Batch) -> Result<Flight> {
+    /// Builds the graph of one step and hands it to the device; the batch begins in `state`, or at rest if that is empty.
+    fn launch(&mut self, batch: &Batch, state: Vec<Array>) -> Result<Flight> {
         let shared = Rc::clone(&self.shared);
         let config = &shared.config;
         let rate = self.progress.learning_rate(config);
@@ -88,10 +99,12 @@ impl<M: Model + 'static> Trainer<M> {
         let before = Before {
             arrays: self.arrays.clone(),
             place: self.progress.place(),
+            state,
         };
+        let state = &before.state;
         let (loss, weight, norm) = match config.accumulate {
-            1 => self.step_at_once(batch, rate)?,
-            _ => self.step_in_parts(batch, rate, is_update)?,
+            1 => self.step_at_once(batch, state, rate)?,
+            _ => self.step_in_parts(batch, state, rate, is_update)?,
         };
         if self.progress.epoch == 0 {
             self.check_classes(batch)?;
@@ -99,6 +112,7 @@ impl<M: Model + 'static> Trainer<M> {
         let ratio = self.update_ratio(&before, is_update)?;
         let waiting_norm = self.waiting_norm()?;
         let state = [&self.arrays.parameters, &loss, &weight].into_iter();
+        let state = state.chain(self.arrays.carried.arrays());
         let waiting = self
             .arrays
             .waiting
@@ -145,23 +159,31 @@ impl<M: Model + 'static> Trainer<M> {
         ratio.map(Some).map_err(lift)
     }
 
-    fn step_at_once(&mut self, batch: &Batch, rate: f64) -> Result<(Array, Array, Option<Array>)> {
+    fn step_at_once(
+        &mut self,
+        batch: &Batch,
+        state: &[Array],
+        rate: f64,
+    ) -> Result<(Array, Array, Option<Array>)> {
         let mut arguments = self.state_arguments(rate);
         arguments.extend(self.shared.frozen.iter().cloned());
         arguments.push(self.key(self.progress.step));
         arguments.extend(self.scale());
-        Form::append(&mut arguments, batch);
-        let outputs = self.functions(Form::of(batch)).step.call(&arguments)?;
-        let [loss, weight, state @ ..] = &outputs[..] else {
+        Form::append(&mut arguments, batch, state);
+        let functions = self.functions(Form::of(batch, state));
+        let outputs = functions.step.call(&arguments)?;
+        let [loss, weight, rest @ ..] = &outputs[..] else {
             return Err(lift("the train step lost its outputs".into()));
         };
-        let norm = self.take_state(state)?;
+        let updated = self.take_carried(rest, state.len())?;
+        let norm = self.take_state(updated)?;
         Ok((loss.clone(), weight.clone(), Some(norm)))
     }
 
     fn step_in_parts(
         &mut self,
         batch: &Batch,
+        state: &[Array],
         rate: f64,
         is_update: bool,
     ) -> Result<(Array, Array, Option<Array>)> {
@@ -176,11 +198,15 @@ impl<M: Model + 'static> Trainer<M> {
         arguments.extend(self.shared.frozen.iter().cloned());
         arguments.extend([sum, weight, self.key(self.progress.step)]);
         arguments.extend(self.scale());
-        Form::append(&mut arguments, batch);
-        let form = Form::of(batch);
+        Form::append(&mut arguments, batch, state);
+        let form = Form::of(batch, state);
         let outputs = self.functions(form).accumulate.call(&arguments)?;
-        let [loss, weight, sum, total] = &outputs[..] else {
-            return Err(lift("the gradients lost their outputs".into()));
+        let lost = || lift("the gradients lost their outputs".into());
+        let [loss, weight, rest @ ..] = &outputs[..] else {
+            return Err(lost());
+        };
+        let [sum, total] = self.take_carried(rest, state.len())? else {
+            return Err(lost());
         };
         let (loss, weight) = (loss.clone(), weight.clone());
         if !is_update {
@@ -204,6 +230,15 @@ impl<M: Model + 'static> Trainer<M> {
         arguments.extend(scalars.map(Array::from_f32));
         arguments.extend(self.shared.decay.iter().chain(&self.shared.floor).cloned());
         arguments
+    }
+
+    /// Keeps where the samples ended and gives the outputs behind it.
+    fn take_carried<'a>(&mut self, outputs: &'a [Array], states: usize) -> Result<&'a [Array]> {
+        let Some((state, rest)) = outputs.split_at_checked(states) else {
+            return Err(lift("the step lost its state".into()));
+        };
+        self.arrays.carried.keep(state.to_vec());
+        Ok(rest)
     }
 
     /// Keeps (parameters, slots) of (norm, parameters, slots) and gives the norm.
@@ -250,7 +285,7 @@ impl<M: Model + 'static> Trainer<M> {
 
     /// Makes one step on a batch and waits for it: for loops of one's own and for measuring.
     ///
-    /// Epochs, metrics, early stopping and checkpoints belong to [`Trainer::fit`]. Call
+    /// The batch begins at rest. Epochs, metrics, early stopping and checkpoints belong to [`Trainer::fit`]. Call
     /// [`Trainer::synchronise`] before looking at the model.
     ///
     /// # Errors
@@ -259,7 +294,7 @@ impl<M: Model + 'static> Trainer<M> {
     pub fn train_batch(&mut self, batch: &Batch) -> Result<StepReport> {
         self.check_batch(batch)?;
         let (flight, report) = loop {
-            let flight = self.launch(batch)?;
+            let flight = self.launch(batch, Vec::new())?;
             let report = self.read(&flight)?;
             if !self.is_beyond_half(&flight, &report)? || !self.lower_scale(&flight.before) {
                 break (flight, report);

@@ -4,6 +4,7 @@ use mlx_rs::Array;
 
 use super::Model;
 use super::batch::{Batch, BatchSource};
+use super::carried::Carried;
 use super::flat::host;
 use super::loss::{LossConfig, Task};
 use super::metrics::{HostRows, MetricName, MetricSet, Metrics, TargetUnits};
@@ -29,19 +30,17 @@ pub fn evaluate<M: Model + ?Sized>(
             });
         }
     }
-    let found = over(source, loss.task(), metrics, &mut || false, &mut |batch| {
-        let predictions = model.forward(&batch.inputs, None)?;
-        let terms = loss.terms(&predictions, batch)?;
-        Ok(vec![
-            terms.loss,
-            terms.weight,
-            terms.predictions,
-            terms.targets,
-            terms.weights,
-        ])
-    })?;
+    let mut carried = Carried::default();
+    let mut judge = |batch: &Batch, continues: Option<&[bool]>| {
+        let predictions = carried.predict(model, &batch.inputs, continues)?;
+        Ok(loss.terms(&predictions, batch)?.judged())
+    };
+    let found = over(source, loss.task(), metrics, &mut || false, &mut judge)?;
     Ok(found.unwrap_or_default())
 }
+
+/// Judges a batch, given which of its samples go on.
+type Judge<'a> = dyn FnMut(&Batch, Option<&[bool]>) -> Result<Vec<Array>> + 'a;
 
 /// Runs `judge` over a source; `None` if `is_stopped` said so in between.
 ///
@@ -51,7 +50,7 @@ pub(super) fn over(
     task: Task,
     names: &[MetricName],
     is_stopped: &mut dyn FnMut() -> bool,
-    judge: &mut dyn FnMut(&Batch) -> Result<Vec<Array>>,
+    judge: &mut Judge<'_>,
 ) -> Result<Option<Metrics>> {
     let units = source.target_units();
     let mut set = MetricSet::new(names, task, units.clone());
@@ -60,7 +59,8 @@ pub(super) fn over(
             return Ok(None);
         }
         let batch = source.batch(0, step)?;
-        let judged = judge(&batch)?;
+        let continues = source.continues(0, step);
+        let judged = judge(&batch, continues.as_deref())?;
         add(&mut set, task, units.as_ref(), &judged)?;
     }
     Ok(Some(set.finish()))

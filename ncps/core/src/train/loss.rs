@@ -119,6 +119,22 @@ pub(super) struct Terms {
     pub(super) weights: Array,
 }
 
+/// How many arrays [`Terms::judged`] gives.
+pub(super) const JUDGED: usize = 5;
+
+impl Terms {
+    /// (loss, weight, predictions, targets, weights)
+    pub(super) fn judged(self) -> Vec<Array> {
+        vec![
+            self.loss,
+            self.weight,
+            self.predictions,
+            self.targets,
+            self.weights,
+        ]
+    }
+}
+
 impl LossConfig {
     /// Gives the name under which a configuration chooses it.
     pub fn kind(&self) -> &'static str {

@@ -51,6 +51,7 @@
 
 mod anchor;
 mod batch;
+mod carried;
 mod chained;
 mod config;
 mod epoch;
@@ -84,6 +85,7 @@ use mlx_rs::module::ModuleParameters;
 use serde::{Deserialize, Serialize};
 
 pub use batch::{Batch, BatchSource, Inputs};
+pub use carried::Carried;
 pub use config::{
     CheckpointConfig, ClipConfig, CompileMode, DecayGroup, EarlyStopping, OnNonfinite, TrainConfig,
 };
@@ -115,6 +117,25 @@ pub trait Model: ModuleParameters {
     /// Whatever the layers refuse; `key` drives dropout and is `None` outside of training.
     fn forward(&mut self, inputs: &Inputs, key: Option<&Array>) -> Result<Array>;
 
+    /// The state of `samples` sequences before their first step, as arrays [B, ...]; none, the default, for a model that has no
+    /// state to carry from one window to the next.
+    fn rest(&self, _samples: usize) -> Vec<Array> {
+        Vec::new()
+    }
+
+    /// Predicts as [`Model::forward`] from a state in the form of [`Model::rest`], and gives the state after the last step.
+    ///
+    /// # Errors
+    /// Those of [`Model::forward`]; [`crate::Error::Setting`] for a model without a state.
+    fn forward_from(
+        &mut self,
+        _inputs: &Inputs,
+        _state: &[Array],
+        _key: Option<&Array>,
+    ) -> Result<(Array, Vec<Array>)> {
+        Err(carried::cannot_carry())
+    }
+
     /// Names the parameters that must stay at or above zero (an LTC with explicit constraints).
     fn constrained_parameters(&self) -> Vec<String> {
         Vec::new()
@@ -130,6 +151,19 @@ pub trait Model: ModuleParameters {
 impl<M: Model + ?Sized> Model for Box<M> {
     fn forward(&mut self, inputs: &Inputs, key: Option<&Array>) -> Result<Array> {
         self.as_mut().forward(inputs, key)
+    }
+
+    fn rest(&self, samples: usize) -> Vec<Array> {
+        self.as_ref().rest(samples)
+    }
+
+    fn forward_from(
+        &mut self,
+        inputs: &Inputs,
+        state: &[Array],
+        key: Option<&Array>,
+    ) -> Result<(Array, Vec<Array>)> {
+        self.as_mut().forward_from(inputs, state, key)
     }
 
     fn constrained_parameters(&self) -> Vec<String> {

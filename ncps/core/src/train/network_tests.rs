@@ -10,7 +10,7 @@ use super::{
 use crate::Result;
 use crate::cell::ParamConstraints;
 use crate::kernel::Chain;
-use crate::rnn::{CfcConfig, LtcConfig, SequenceInput, SequenceLayer};
+use crate::rnn::{CfcConfig, LtcConfig, SequenceInput, SequenceLayer, SequenceOutput, State};
 use crate::wiring::AutoNcp;
 
 const TIME: usize = 4;
@@ -21,9 +21,19 @@ pub(super) struct Net {
     layer: Box<dyn SequenceLayer>,
 }
 
-impl Model for Net {
-    fn forward(&mut self, inputs: &Inputs, key: Option<&Array>) -> Result<Array> {
+impl Net {
+    pub(super) fn of(layer: Box<dyn SequenceLayer>) -> Self {
+        Self { layer }
+    }
+
+    fn run(
+        &self,
+        inputs: &Inputs,
+        state: Option<&State>,
+        key: Option<&Array>,
+    ) -> Result<SequenceOutput> {
         let mut input = SequenceInput::new(&inputs.x);
+        input.state = state;
         if let Some(timespans) = &inputs.timespans {
             input = input.timespans(timespans.clone());
         }
@@ -33,7 +43,28 @@ impl Model for Net {
         if let Some(key) = key {
             input = input.training(key);
         }
-        Ok(self.layer.sequence(&input)?.outputs)
+        self.layer.sequence(&input)
+    }
+}
+
+impl Model for Net {
+    fn forward(&mut self, inputs: &Inputs, key: Option<&Array>) -> Result<Array> {
+        Ok(self.run(inputs, None, key)?.outputs)
+    }
+
+    fn rest(&self, samples: usize) -> Vec<Array> {
+        vec![self.layer.zero_state(samples).hidden]
+    }
+
+    fn forward_from(
+        &mut self,
+        inputs: &Inputs,
+        state: &[Array],
+        key: Option<&Array>,
+    ) -> Result<(Array, Vec<Array>)> {
+        let state = State::new(state[0].clone());
+        let found = self.run(inputs, Some(&state), key)?;
+        Ok((found.outputs, vec![found.state.hidden]))
     }
 
     fn constrained_parameters(&self) -> Vec<String> {

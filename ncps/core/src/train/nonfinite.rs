@@ -20,6 +20,8 @@ pub(super) const ADVICE: &str = "lower `train.learning_rate`, set `train.clip.no
 pub(super) struct Before {
     pub(super) arrays: Arrays,
     pub(super) place: Place,
+    /// As of [`super::Carried`]; empty where the batch began at rest.
+    pub(super) state: Vec<Array>,
 }
 
 /// A quantity that should be finite.
@@ -180,10 +182,10 @@ impl<M: Model + 'static> Trainer<M> {
         if let Some(found) = self.bad_parameter(&flat) {
             return Ok(found);
         }
-        let form = Form::of(batch);
+        let form = Form::of(batch, &before.state);
         let mut arguments = self.shared.layout.arrays(&flat);
         arguments.extend(self.shared.frozen.iter().cloned());
-        Form::append(&mut arguments, batch);
+        Form::append(&mut arguments, batch, &before.state);
         let judged = self.functions(form).evaluate.call(&arguments)?;
         if let Some(predictions) = judged.get(2)
             && let Some((at, value)) = first(&host(predictions)?)
@@ -207,9 +209,13 @@ impl<M: Model + 'static> Trainer<M> {
         arguments.extend([vector(&vec![0.0; flat.len()]), Array::from_f32(0.0)]);
         arguments.push(self.key(before.place.step));
         arguments.extend(self.scale());
-        Form::append(&mut arguments, batch);
+        Form::append(&mut arguments, batch, &before.state);
         let found = self.functions(form).accumulate.call(&arguments)?;
-        let gradient = found.get(2).map(host).transpose()?.unwrap_or_default();
+        let gradient = found
+            .get(2 + before.state.len())
+            .map(host)
+            .transpose()?
+            .unwrap_or_default();
         Ok(match first(&gradient) {
             Some((at, value)) => {
                 let name = self.shared.layout.name_at(at);
@@ -370,6 +376,7 @@ mod tests {
             let before = Before {
                 arrays: trainer.arrays.clone(),
                 place: trainer.progress.place(),
+                state: Vec::new(),
             };
             trainer.origin(&before, batch)
         };

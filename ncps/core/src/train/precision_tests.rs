@@ -49,7 +49,7 @@ fn gradients<M: Model + 'static>(model: M, precision: &str) -> Vec<f32> {
     let scale = trainer.scale();
     assert_eq!(scale.is_some(), precision == "f16");
     let shared = &trainer.shared;
-    let found = shared.traced_gradients(parameters, &[], &key, scale.as_ref(), &batch);
+    let found = shared.traced_gradients(parameters, &[], &key, scale.as_ref(), (&batch, &[]));
     host(&found.unwrap().flat).unwrap()
 }
 

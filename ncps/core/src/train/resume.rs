@@ -7,16 +7,20 @@ use mlx_rs::Array;
 use serde::{Deserialize, Serialize};
 
 use super::anchor::At;
+use super::carried::Carried;
 use super::config::{CompileMode, TrainConfig};
 use super::flat::host;
 use super::progress::Progress;
 use super::saving::{Job, Snapshot};
 use super::trainer::{Trainer, vector};
 use super::{CheckpointReport, Model, Observer};
+use crate::array::dim;
 use crate::checkpoint::{self, MODEL, OPTIMIZER, STATE, Tensor};
 use crate::{Error, Result};
 
 const SCHEMA: u32 = 1;
+/// The state that samples of the next batch may go on from, array by array.
+const CARRIED: &str = "carried.";
 const WAITING: &str = "waiting";
 const WAITING_WEIGHT: &str = "waiting_weight";
 
@@ -126,6 +130,7 @@ impl<M: Model + 'static> Trainer<M> {
             )),
             None => None,
         };
+        self.arrays.carried = carried(&tensors);
         let anchor = state.anchor.map(|at| self.restored_anchor(at, &tensors));
         let problem = |problem| mismatch(&path.join(OPTIMIZER), problem);
         self.anchor = anchor.transpose().map_err(problem)?;
@@ -268,6 +273,16 @@ impl<M: Model + 'static> Trainer<M> {
                 values: host(weight)?,
             });
         }
+        // An epoch's first batch begins at rest.
+        let is_inside = self.progress.step_in_epoch > 0;
+        let states = self.arrays.carried.arrays().iter().enumerate();
+        for (index, array) in states.filter(|_| is_inside) {
+            optimizer.push(Tensor {
+                name: format!("{CARRIED}{index}"),
+                shape: array.shape().iter().map(|&n| n as usize).collect(),
+                values: host(array)?,
+            });
+        }
         let anchor = self.saved_anchor()?.map(|(at, tensors)| {
             optimizer.extend(tensors);
             at
@@ -336,6 +351,17 @@ fn tensors(
         problem: "it is missing".to_owned(),
     })?;
     checkpoint::decode(&file, bytes)
+}
+
+fn carried(tensors: &BTreeMap<String, Tensor>) -> Carried {
+    let each = (0..).map_while(|index| tensors.get(&format!("{CARRIED}{index}")));
+    let arrays = each.map(|tensor| {
+        let shape: Vec<i32> = tensor.shape.iter().map(|&n| dim(n)).collect();
+        Array::from_slice(&tensor.values, &shape)
+    });
+    let mut carried = Carried::default();
+    carried.keep(arrays.collect());
+    carried
 }
 
 fn mismatch(path: &Path, problem: String) -> Error {

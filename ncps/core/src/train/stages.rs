@@ -80,7 +80,7 @@ impl<M: Model + 'static> Trainer<M> {
             &shared.frozen,
             &self.key(self.progress.step),
             scale.as_ref(),
-            batch,
+            (batch, &[]),
         )?;
         let updated = shared
             .update(&state, &found.flat, &found.weight)
@@ -119,8 +119,8 @@ impl<M: Model + 'static> Trainer<M> {
         arguments.extend(self.shared.frozen.iter().cloned());
         arguments.push(self.key(self.progress.step));
         arguments.extend(self.scale());
-        Form::append(&mut arguments, batch);
-        self.functions(Form::of(batch)).step.call(&arguments)
+        Form::append(&mut arguments, batch, &[]);
+        self.functions(Form::of(batch, &[])).step.call(&arguments)
     }
 
     /// Whether the functions of this trainer are compiled.

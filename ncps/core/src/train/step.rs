@@ -81,7 +81,8 @@ impl<'a> Arguments<'a> {
         (0..count).map(|_| self.next().cloned()).collect()
     }
 
-    fn batch(&mut self, form: Form) -> Result<Batch> {
+    /// A batch and the state that it begins in.
+    fn batch(&mut self, form: Form) -> Result<(Batch, Vec<Array>)> {
         let x = self.next()?.clone();
         let timespans = form
             .has_timespans
@@ -89,11 +90,12 @@ impl<'a> Arguments<'a> {
             .transpose()?
             .cloned();
         let mask = form.has_mask.then(|| self.next()).transpose()?.cloned();
-        Ok(Batch {
+        let batch = Batch {
             inputs: Inputs { x, timespans, mask },
             targets: self.next()?.clone(),
             weights: self.next()?.clone(),
-        })
+        };
+        Ok((batch, self.take(form.states)?))
     }
 }
 
@@ -102,23 +104,27 @@ impl<'a> Arguments<'a> {
 pub(super) struct Form {
     pub(super) has_timespans: bool,
     pub(super) has_mask: bool,
+    /// Arrays of the state that it begins in; 0 where it begins at rest.
+    pub(super) states: usize,
 }
 
 impl Form {
-    pub(super) fn of(batch: &Batch) -> Self {
+    pub(super) fn of(batch: &Batch, state: &[Array]) -> Self {
         Self {
             has_timespans: batch.inputs.timespans.is_some(),
             has_mask: batch.inputs.mask.is_some(),
+            states: state.len(),
         }
     }
 
-    /// Puts a batch behind other arguments.
-    pub(super) fn append(arguments: &mut Vec<Array>, batch: &Batch) {
+    /// Puts a batch and the state that it begins in behind other arguments.
+    pub(super) fn append(arguments: &mut Vec<Array>, batch: &Batch, state: &[Array]) {
         arguments.extend(
             batch
                 .arrays()
                 .into_iter()
                 .filter_map(|(_, array)| array)
+                .chain(state)
                 .cloned(),
         );
     }
@@ -157,28 +163,31 @@ pub(super) struct Gradients {
     pub(super) loss: Array,
     pub(super) weight: Array,
     pub(super) flat: Array,
+    /// Where the samples ended, if they began in a state that was given.
+    pub(super) state: Vec<Array>,
     /// Whether a single operation of the graph gives them all.
     pub(super) is_one_operation: bool,
 }
 
 impl<M: Model> Shared<M> {
-    /// (parameters, slots, scalars, constants, frozen, key, scale, batch) ->
-    /// (loss, weight, norm, parameters, slots)
+    /// (parameters, slots, scalars, constants, frozen, key, scale, batch, state) ->
+    /// (loss, weight, state, norm, parameters, slots)
     fn step(&self, form: Form, arrays: &[Array]) -> Result<Vec<Array>> {
         let mut arguments = Arguments::of(arrays);
         let state = self.state(&mut arguments)?;
         let frozen = arguments.take(self.frozen.len())?;
         let key = arguments.next()?;
         let scale = self.scale(&mut arguments)?;
-        let batch = arguments.batch(form)?;
-        let found = self.gradients(&state.parameters, &frozen, key, scale, &batch)?;
+        let (batch, begun) = arguments.batch(form)?;
+        let found = self.gradients(&state.parameters, &frozen, key, scale, (&batch, &begun))?;
         let mut outputs = vec![found.loss.clone(), found.weight.clone()];
+        outputs.extend(found.state);
         outputs.extend(lift(self.update(&state, &found.flat, &found.weight))?);
         Ok(outputs)
     }
 
-    /// (parameters, frozen, waiting gradients, waiting weight, key, scale, batch) ->
-    /// (loss, weight, waiting gradients, waiting weight)
+    /// (parameters, frozen, waiting gradients, waiting weight, key, scale, batch, state) ->
+    /// (loss, weight, state, waiting gradients, waiting weight)
     fn accumulate(&self, form: Form, arrays: &[Array]) -> Result<Vec<Array>> {
         let mut arguments = Arguments::of(arrays);
         let parameters = arguments.next()?;
@@ -187,11 +196,13 @@ impl<M: Model> Shared<M> {
         let weight = arguments.next()?;
         let key = arguments.next()?;
         let scale = self.scale(&mut arguments)?;
-        let batch = arguments.batch(form)?;
-        let found = self.gradients(parameters, &frozen, key, scale, &batch)?;
-        let waiting = lift(waiting.add(&found.flat))?;
-        let weight = lift(weight.add(&found.weight))?;
-        Ok(vec![found.loss, found.weight, waiting, weight])
+        let (batch, begun) = arguments.batch(form)?;
+        let found = self.gradients(parameters, &frozen, key, scale, (&batch, &begun))?;
+        let mut outputs = vec![found.loss, found.weight.clone()];
+        outputs.extend(found.state);
+        outputs.push(lift(waiting.add(&found.flat))?);
+        outputs.push(lift(weight.add(&found.weight))?);
+        Ok(outputs)
     }
 
     /// (parameters, slots, scalars, constants, waiting gradients, waiting weight) ->
@@ -204,21 +215,18 @@ impl<M: Model> Shared<M> {
         lift(self.update(&state, waiting, weight))
     }
 
-    /// (parameters one by one, frozen, batch) -> (loss, weight, predictions, targets, weights)
+    /// (parameters one by one, frozen, batch, state) -> (loss, weight, predictions, targets, weights, state)
     fn evaluate(&self, form: Form, arrays: &[Array]) -> Result<Vec<Array>> {
         let mut arguments = Arguments::of(arrays);
         let parameters = arguments.take(self.layout.len())?;
         let frozen = arguments.take(self.frozen.len())?;
-        let batch = arguments.batch(form)?;
-        let predictions = self.predict(&parameters, &frozen, None, &batch)?;
+        let (batch, begun) = arguments.batch(form)?;
+        let (predictions, state) =
+            self.predict(&parameters, &frozen, None, &batch.inputs, &begun)?;
         let terms = self.config.loss.terms(&predictions, &batch)?;
-        Ok(vec![
-            terms.loss,
-            terms.weight,
-            terms.predictions,
-            terms.targets,
-            terms.weights,
-        ])
+        let mut outputs = terms.judged();
+        outputs.extend(state);
+        Ok(outputs)
     }
 
     fn state(&self, arguments: &mut Arguments<'_>) -> Result<State> {
@@ -250,28 +258,33 @@ impl<M: Model> Shared<M> {
         parameters: &[Array],
         frozen: &[Array],
         key: Option<&Array>,
-        batch: &Batch,
-    ) -> Result<Array> {
+        inputs: &Inputs,
+        begun: &[Array],
+    ) -> Result<(Array, Vec<Array>)> {
         let mut model = self.model.borrow_mut();
         self.layout.load(&mut *model, parameters, frozen);
-        let predictions = model.forward(&batch.inputs, key);
+        let found = match begun {
+            [] => model.forward(inputs, key).map(|found| (found, Vec::new())),
+            state => model.forward_from(inputs, state, key),
+        };
         // The model must not keep traced arrays, and with them the step's whole graph, alive.
         self.layout.clear(&mut *model);
-        let predictions = predictions?;
+        let (predictions, state) = found?;
         let outputs = predictions.shape().last().map(|&outputs| outputs as usize);
         self.outputs.set(outputs);
-        Ok(predictions)
+        Ok((predictions, state))
     }
 
+    /// Gradients of a batch that begins in a state, or at rest if that is empty.
     pub(super) fn gradients(
         &self,
         parameters: &Array,
         frozen: &[Array],
         key: &Array,
         scale: Option<&Array>,
-        batch: &Batch,
+        (batch, begun): (&Batch, &[Array]),
     ) -> Result<Gradients> {
-        if let Some(chained) = &self.chained
+        if let Some(chained) = self.chained.as_ref().filter(|_| begun.is_empty())
             && let Some([loss, weight, flat]) = chained.gradients(parameters, key, batch)?
         {
             self.outputs.set(Some(chained.outputs()));
@@ -279,10 +292,11 @@ impl<M: Model> Shared<M> {
                 loss,
                 weight,
                 flat,
+                state: Vec::new(),
                 is_one_operation: true,
             });
         }
-        self.traced_gradients(parameters, frozen, key, scale, batch)
+        self.traced_gradients(parameters, frozen, key, scale, (batch, begun))
     }
 
     /// The gradients of any model, by MLX.
@@ -292,19 +306,22 @@ impl<M: Model> Shared<M> {
         frozen: &[Array],
         key: &Array,
         scale: Option<&Array>,
-        batch: &Batch,
+        (batch, begun): (&Batch, &[Array]),
     ) -> Result<Gradients> {
         let stash = Stash::default();
         let half = self.config.precision.half();
         let loss = |parts: &[Array]| -> Mlx<Vec<Array>> {
-            let predictions = match half {
-                None => stash.hide(self.predict(parts, frozen, Some(key), batch))?,
+            let (predictions, state) = match half {
+                None => stash.hide(self.predict(parts, frozen, Some(key), &batch.inputs, begun))?,
                 Some(dtype) => {
                     let (parts, frozen) = (all_as(parts, dtype)?, all_as(frozen, dtype)?);
-                    let mut batch = batch.clone();
-                    batch.inputs.x = batch.inputs.x.as_dtype(dtype)?;
-                    let predicted = self.predict(&parts, &frozen, Some(key), &batch);
-                    stash.hide(predicted)?.as_dtype(Dtype::Float32)?
+                    let begun = all_as(begun, dtype)?;
+                    let mut inputs = batch.inputs.clone();
+                    inputs.x = inputs.x.as_dtype(dtype)?;
+                    let predicted = self.predict(&parts, &frozen, Some(key), &inputs, &begun);
+                    let (predictions, state) = stash.hide(predicted)?;
+                    let predictions = predictions.as_dtype(Dtype::Float32)?;
+                    (predictions, all_as(&state, Dtype::Float32)?)
                 }
             };
             let terms = stash.hide(self.config.loss.terms(&predictions, batch))?;
@@ -312,7 +329,9 @@ impl<M: Model> Shared<M> {
                 Some(scale) => terms.loss.multiply(scale)?,
                 None => terms.loss.clone(),
             };
-            Ok(vec![scaled, terms.weight, terms.loss])
+            let mut values = vec![scaled, terms.weight, terms.loss];
+            values.extend(state);
+            Ok(values)
         };
         let parts = lift(self.layout.split(parameters))?;
         let all: Vec<i32> = (0..parts.len() as i32).collect();
@@ -331,6 +350,7 @@ impl<M: Model> Shared<M> {
             loss,
             weight,
             flat,
+            state: values.collect(),
             is_one_operation: false,
         })
     }

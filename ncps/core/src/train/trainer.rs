@@ -7,12 +7,14 @@ use std::rc::Rc;
 use mlx_rs::Array;
 
 use super::anchor::Anchor;
-use super::batch::{BatchSource, Signature};
+use super::batch::{Batch, BatchSource, Signature};
+use super::carried::Carried;
 use super::chained::Chained;
 use super::config::TrainConfig;
 use super::evaluate::over;
 use super::flat::{Layout, host};
 use super::function::device_name;
+use super::loss::JUDGED;
 use super::metrics::Metrics;
 use super::progress::{Best, Progress};
 use super::saving::Saver;
@@ -82,16 +84,21 @@ pub(super) struct Arrays {
     pub(super) slots: Vec<Array>,
     /// Summed gradients and weight that wait for an update.
     pub(super) waiting: Option<(Array, Array)>,
+    /// Where the samples of the batch before ended.
+    pub(super) carried: Carried,
 }
 
 impl<M: Model + 'static> Trainer<M> {
     /// Prepares to train `model`; `seed` drives dropout.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a setting outside its limits, [`Error::Parameter`] for a parameter that is
+    /// [`Error::Setting`] for a setting outside its limits or a model that cannot carry its state, [`Error::Parameter`] for a parameter that is
     /// not float32 or a name pattern that fits none.
     pub fn new(model: M, config: TrainConfig, seed: u64) -> Result<Self> {
         config.validate()?;
+        if config.stateful && model.rest(1).is_empty() {
+            return Err(super::carried::cannot_carry());
+        }
         let layout = Layout::of(&model)?;
         let constrained = model.constrained_parameters();
         layout.check_names(&config, &constrained)?;
@@ -102,6 +109,7 @@ impl<M: Model + 'static> Trainer<M> {
             parameters: vector(&flat),
             slots: vec![vector(&vec![0.0; flat.len()]); slots.len()],
             waiting: None,
+            carried: Carried::default(),
         };
         let is_compiled = config.compile.is_on(device);
         let shared = Shared {
@@ -387,18 +395,31 @@ impl<M: Model + 'static> Trainer<M> {
         let mut signatures: Vec<Signature> = Vec::new();
         let shapes = source.shapes();
         let names = config.metric_names();
-        over(
-            source,
-            config.loss.task(),
-            &names,
-            is_stopped,
-            &mut |batch| {
-                Signature::admit(&mut signatures, batch, shapes)?;
-                let mut arguments = fixed.clone();
-                Form::append(&mut arguments, batch);
-                self.functions(Form::of(batch)).evaluate.call(&arguments)
-            },
-        )
+        let mut carried = Carried::default();
+        let mut judge = |batch: &Batch, continues: Option<&[bool]>| {
+            Signature::admit(&mut signatures, batch, shapes)?;
+            let state = self.begun(&carried, continues)?;
+            let mut arguments = fixed.clone();
+            Form::append(&mut arguments, batch, &state);
+            let functions = self.functions(Form::of(batch, &state));
+            let mut judged = functions.evaluate.call(&arguments)?;
+            carried.keep(judged.split_off(JUDGED.min(judged.len())));
+            Ok(judged)
+        };
+        let task = config.loss.task();
+        over(source, task, &names, is_stopped, &mut judge)
+    }
+
+    /// The state that a batch begins in; empty where all samples begin at rest as they do without lanes.
+    pub(super) fn begun(
+        &self,
+        carried: &Carried,
+        continues: Option<&[bool]>,
+    ) -> Result<Vec<Array>> {
+        match continues {
+            Some(continues) => carried.begin(continues, |samples| self.model().rest(samples)),
+            None => Ok(Vec::new()),
+        }
     }
 
     pub(super) fn functions(&mut self, form: Form) -> &mut Functions {
