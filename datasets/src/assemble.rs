@@ -105,18 +105,20 @@ pub(crate) struct Preparation {
 }
 
 impl Preparation {
+    /// The timespans between neighbouring rows, if time is an input.
+    pub(crate) fn spans(&self, times: &[f64]) -> Option<Vec<f32>> {
+        let schema = self.time.as_ref()?;
+        Some(schema.spans(times, self.horizon))
+    }
+
     pub(crate) fn apply(&self, raw: RawSeries) -> Series {
         let horizon = self.horizon;
         let steps = raw.rows.saturating_sub(horizon);
-        let timespans = self
-            .time
-            .as_ref()
-            .zip(raw.times.as_ref())
-            .map(|(schema, times)| {
-                let mut spans = schema.spans(times, horizon);
-                spans.truncate(steps);
-                spans
-            });
+        let timespans = raw.times.as_ref().and_then(|times| {
+            let mut spans = self.spans(times)?;
+            spans.truncate(steps);
+            Some(spans)
+        });
         let mut features = raw.features;
         features.truncate(steps * self.features);
         self.normaliser.inputs(&mut features);

@@ -201,16 +201,36 @@ impl WindowSet {
         self.layout.each_step
     }
 
-    /// The longest time between two steps; 1 for evenly spaced data, none for values that stay in a file.
-    pub fn longest_timespan(&self) -> Option<f32> {
+    /// The longest time between two steps; 1 for evenly spaced data. Of streamed windows, a pass over their times finds it.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where streamed rows can no longer be read.
+    pub fn longest_timespan(&self) -> Result<f32> {
         if !self.layout.has_timespans {
-            return Some(1.0);
+            return Ok(1.0);
         }
-        let Source::Memory { series, .. } = &self.windows else {
-            return None;
-        };
-        let spans = series.iter().filter_map(|one| one.timespans.as_ref());
-        Some(spans.flatten().copied().fold(0.0, f32::max))
+        match &self.windows {
+            Source::Memory { series, windows } => {
+                // Neighbouring windows may share steps, which are looked at once.
+                let (mut longest, mut last, mut end) = (0.0, usize::MAX, 0);
+                for window in windows.iter() {
+                    let from = match window.series == last {
+                        true => window.start.max(end),
+                        false => window.start,
+                    };
+                    (last, end) = (window.series, window.start + window.steps);
+                    let spans = series[window.series].timespans.as_deref();
+                    let own = spans.and_then(|spans| spans.get(from..end));
+                    longest = own
+                        .unwrap_or_default()
+                        .iter()
+                        .copied()
+                        .fold(longest, f32::max);
+                }
+                Ok(longest)
+            }
+            Source::Stream(stream) => stream.longest_timespan(),
+        }
     }
 
     /// Whether batches carry timespans.

@@ -104,6 +104,8 @@ fn assert_same(memory: &Dataset, streamed: &Dataset) {
         let windows: Vec<_> = one.windows().collect();
         assert_eq!(windows, other.windows().collect::<Vec<_>>());
         assert_eq!(one.class_counts(), other.class_counts());
+        let longest = |set: &WindowSet| set.longest_timespan().unwrap();
+        assert_eq!(longest(one).to_bits(), longest(other).to_bits());
         if windows.is_empty() {
             continue;
         }

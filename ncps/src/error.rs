@@ -100,6 +100,18 @@ pub enum Error {
         /// The run directory.
         path: PathBuf,
     },
+    /// A deterministic run is to be resumed under other conditions than it was begun under.
+    #[error("the run in `{}` is deterministic and began with the {what} `{was}`; here it is `{now}`, which may give other bits: continue it there, or start a new run with --out or --force", path.display())]
+    OtherConditions {
+        /// The run directory.
+        path: PathBuf,
+        /// The condition that differs.
+        what: &'static str,
+        /// What it was.
+        was: String,
+        /// What it is now.
+        now: String,
+    },
     /// The GPU is asked for where MLX has none.
     #[error(
         "`device` is \"gpu\", but MLX has no GPU here; use \"auto\" or \"cpu\", and `ncps doctor` to see what is missing"
@@ -194,6 +206,7 @@ impl Error {
             | Self::UnknownMetric { .. }
             | Self::ResumeMismatch { .. }
             | Self::DataChanged { .. }
+            | Self::OtherConditions { .. }
             | Self::NoGpu => ErrorKind::Config,
             Self::Read { .. }
             | Self::Write { .. }

@@ -239,10 +239,13 @@ fn a_stiff_solver_is_told() {
     let usual = here.ok(&["train", "ltc.toml", "--dry-run"]);
     assert!(!usual.stderr.contains("stiff"), "{}", usual.stderr);
     let one = ["--set", "model.unfolds=1"];
-    let stiff = here.ok(&[&["train", "ltc.toml", "--dry-run"], &one[..]].concat());
-    let said = &stiff.stderr;
-    assert!(
-        said.contains("an LTC layer is stiff") && said.contains("`unfolds`"),
-        "{said}"
-    );
+    let plain = [&one[..], &["--set", "model.implementation=plain"]].concat();
+    for settings in [&one[..], &plain] {
+        let stiff = here.ok(&[&["train", "ltc.toml", "--dry-run"], settings].concat());
+        let said = &stiff.stderr;
+        assert!(
+            said.contains("an LTC layer is stiff") && said.contains("`unfolds`"),
+            "{said}"
+        );
+    }
 }

@@ -152,6 +152,36 @@ fn data_files() {
 }
 
 #[test]
+fn parquet_files() {
+    attack(Target::Parquet);
+}
+
+#[test]
+fn arrow_files() {
+    attack(Target::Arrow);
+}
+
+#[test]
+fn npz_archives() {
+    attack(Target::Npz);
+}
+
+#[test]
+fn idx_files() {
+    attack(Target::Idx);
+}
+
+#[test]
+fn archives() {
+    attack(Target::Archive);
+}
+
+#[test]
+fn manifests() {
+    attack(Target::Manifest);
+}
+
+#[test]
 fn what_a_system_says() {
     attack(Target::Profiler);
 }

@@ -104,7 +104,50 @@ impl Place {
     }
 
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        self.set_up(Command::new(program()), arguments)
+    }
+
+    /// The same as [`Place::train`] on some of this process's processor cores, and so with as many threads.
+    #[cfg(target_os = "linux")]
+    pub(super) fn train_on(&self, cores: usize, run: &str, more: &[&str]) -> Command {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let mut lines = status.lines();
+        let list = lines.find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let ranges = list.unwrap().trim().split(',').map(|range| {
+            let (from, to) = range.split_once('-').unwrap_or((range, range));
+            from.parse::<usize>().unwrap()..=to.parse().unwrap()
+        });
+        let names: Vec<String> = ranges.flatten().map(|core| core.to_string()).collect();
+        assert!(names.len() >= cores, "{cores} cores are not to be had here");
+        let mut command = Command::new("taskset");
+        command
+            .args(["-c", &names[..cores].join(",")])
+            .arg(program());
+        let arguments = [&["train", "run.toml", "--out", run], more].concat();
+        self.set_up(command, &arguments)
+    }
+
+    /// The program's peak of address space, in bytes, while it trains from begin to end.
+    #[cfg(target_os = "linux")]
+    pub(super) fn peak_of(&self, mut train: Command) -> u64 {
+        let mut child = train.spawn().unwrap();
+        let path = format!("/proc/{}/status", child.id());
+        let mut peak = 0;
+        let status = loop {
+            let status = fs::read_to_string(&path).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:"));
+            let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+            peak = kib.map_or(peak, |kib| peak.max(kib * 1024));
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        };
+        assert!(status.success(), "{}", self.said());
+        peak
+    }
+
+    fn set_up(&self, mut command: Command, arguments: &[&str]) -> Command {
         command.args(arguments).current_dir(self.folder.path());
         command.env_remove("NCPS_MLX_LIBRARY").stdin(Stdio::null());
         let said = fs::File::create(self.path("stderr.txt")).unwrap();

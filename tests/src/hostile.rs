@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ncps::checkpoint;
 use ncps::config::{Loaded, Override, RunConfig};
-use ncps::datasets::DataConfig;
+use ncps::datasets::{DataConfig, parse, unpack};
 use ncps::profiling::device::{Host, System, detect_on};
 use ncps::profiling::profile::ProfileReport;
 use ncps::profiling::runner::{CommandLine, CommandOutput, CommandRunner, LineStream, RunFailure};
@@ -29,18 +29,36 @@ pub enum Target {
     Wiring,
     /// A table: `c` and CSV, or `n` and npy.
     Data,
+    /// A Parquet file.
+    Parquet,
+    /// An Arrow or Feather file.
+    Arrow,
+    /// A npz archive.
+    Npz,
+    /// An IDX array, gzipped or not.
+    Idx,
+    /// An archive of published data: `z` and zip, `t` and tar, `g` and gzipped tar; unpacked in a folder.
+    Archive,
+    /// The manifest of a checkpoint whose other files are sound.
+    Manifest,
     /// What the system's tools and files say, a device table, a profile.
     Profiler,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 12] = [
         Self::Config,
         Self::Tensors,
         Self::Model,
         Self::Wiring,
         Self::Data,
+        Self::Parquet,
+        Self::Arrow,
+        Self::Npz,
+        Self::Idx,
+        Self::Archive,
+        Self::Manifest,
         Self::Profiler,
     ];
 
@@ -52,6 +70,12 @@ impl Target {
             Self::Model => "model",
             Self::Wiring => "wiring",
             Self::Data => "data",
+            Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
+            Self::Npz => "npz",
+            Self::Idx => "idx",
+            Self::Archive => "archive",
+            Self::Manifest => "manifest",
             Self::Profiler => "profiler",
         }
     }
@@ -67,6 +91,12 @@ impl Target {
             Self::Model => model(bytes, folder)?,
             Self::Wiring => wiring(bytes, folder)?,
             Self::Data => data(bytes, folder)?,
+            Self::Parquet => drop(parse::parquet(bytes)),
+            Self::Arrow => drop(parse::arrow(bytes)),
+            Self::Npz => drop(parse::npz(bytes)),
+            Self::Idx => drop(parse::idx(bytes)),
+            Self::Archive => archive(bytes, folder)?,
+            Self::Manifest => manifest(bytes, folder)?,
             Self::Profiler => profiler(bytes),
         }
         Ok(())
@@ -131,6 +161,50 @@ fn data(bytes: &[u8], folder: &Path) -> std::io::Result<()> {
     if let Ok(config) = toml::from_str::<DataConfig>(&text) {
         let _ = config.load(folder);
     }
+    Ok(())
+}
+
+/// More than any file of the corpus unpacks to.
+const UNPACKED: u64 = 1 << 20;
+
+/// Unpacks, and panics if anything was written outside of the folder for it.
+fn archive(bytes: &[u8], folder: &Path) -> std::io::Result<()> {
+    let (kind, content) = bytes.split_first().unwrap_or((&b'z', &[]));
+    let name = match kind {
+        b't' => "x.tar",
+        b'g' => "x.tar.gz",
+        _ => "x.zip",
+    };
+    let (outer, inner) = (folder.join("archive"), folder.join("archive/inside"));
+    if outer.exists() {
+        fs::remove_dir_all(&outer)?;
+    }
+    fs::create_dir_all(&inner)?;
+    let path = outer.join(name);
+    fs::write(&path, content)?;
+    if let Ok(written) = unpack(&path, &inner, UNPACKED) {
+        for file in written {
+            let place = fs::canonicalize(&file)?;
+            assert!(
+                place.starts_with(fs::canonicalize(&inner)?),
+                "{}",
+                place.display()
+            );
+        }
+    }
+    let beside = fs::read_dir(&outer)?.count();
+    assert_eq!(beside, 2, "a file was written outside of its folder");
+    Ok(())
+}
+
+/// Verifies a checkpoint of one sound file.
+fn manifest(bytes: &[u8], folder: &Path) -> std::io::Result<()> {
+    let checkpoint = folder.join("checkpoints/step-00000001");
+    fs::create_dir_all(&checkpoint)?;
+    fs::write(checkpoint.join("state.json"), b"{}\n")?;
+    fs::write(checkpoint.join("MANIFEST.json"), bytes)?;
+    let _ = checkpoint::verify(&checkpoint);
+    let _ = checkpoint::latest_valid(&folder.join("checkpoints"));
     Ok(())
 }
 

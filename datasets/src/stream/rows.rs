@@ -351,6 +351,27 @@ impl StreamedRows {
         }
         Ok(series)
     }
+
+    /// The longest timespan of the windows of some runs, by their times alone.
+    pub(super) fn longest_timespan(&self, runs: &[Run]) -> Result<f32> {
+        let mut longest = 0.0;
+        for (piece, from, to) in RawRows::covered(runs) {
+            let Piece { first, rows, .. } = self.raw.pieces[piece];
+            for from in (from..to).step_by(CHUNK) {
+                let to = (from + CHUNK).min(to);
+                // As in `steps`.
+                let lead = from.min(1);
+                let end = (to + self.raw.horizon.max(1)).min(rows);
+                let rows = (first + (from - lead) as u64, first + end as u64);
+                let times = self.raw.store.times(rows.0, rows.1)?;
+                let spans = times.and_then(|times| self.preparation.spans(&times));
+                let spans = spans.unwrap_or_default();
+                let own = spans.iter().skip(lead).take(to - from);
+                longest = own.copied().fold(longest, f32::max);
+            }
+        }
+        Ok(longest)
+    }
 }
 
 #[cfg(test)]

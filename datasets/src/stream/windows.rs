@@ -142,6 +142,10 @@ impl StreamedWindows {
         self.steps_total().min(most)
     }
 
+    pub(crate) fn longest_timespan(&self) -> Result<f32> {
+        self.rows.longest_timespan(&self.runs)
+    }
+
     pub(crate) fn series_name(&self, piece: usize) -> &str {
         self.rows.name(piece)
     }

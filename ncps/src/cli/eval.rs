@@ -55,6 +55,7 @@ pub(crate) fn run(arguments: &EvalArguments, output: &Output) -> Result<()> {
         &session.config().model,
         session.device(),
         session.machine(),
+        session.config().deterministic,
         output,
     )?;
     let split = match arguments.split {

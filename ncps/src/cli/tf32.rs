@@ -20,7 +20,7 @@ pub(crate) fn apply(config: &RunConfig, output: &Output) -> Result<()> {
         }
         return Ok(());
     }
-    match needed(config.tf32, is_on_here()) {
+    match needed(config.products(), is_on_here()) {
         Some(value) => restart(value),
         None => Ok(()),
     }

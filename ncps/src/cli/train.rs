@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use ncps::checkpoint::list;
 use ncps::config::{Loaded, Override, RunConfig};
 use ncps::run::{Existing, Limits, RunDirectory, Session, Status, Summary, smaller};
 
@@ -62,6 +61,9 @@ pub(crate) struct TrainArguments {
     /// What to compute on.
     #[arg(long, value_enum, value_name = "DEVICE")]
     device: Option<Device>,
+    /// Let nothing that surrounds the run decide about its bits; the same as `deterministic = true`.
+    #[arg(long)]
+    deterministic: bool,
     /// Seed of weights, batch order and dropout.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
     seed: Option<i64>,
@@ -103,6 +105,11 @@ impl Device {
 
 pub(crate) fn run(arguments: &TrainArguments, output: &Output) -> Result<()> {
     let loaded = RunConfig::load(&arguments.config, overrides(arguments)?)?;
+    if loaded.config.deterministic && arguments.auto_batch {
+        let message = "--auto-batch lets this machine's memory choose the batch, which a deterministic run cannot have: set \
+                       `train.batch_size` and `train.accumulate` instead";
+        return Err(UsageError::new(message).into());
+    }
     if arguments.supervise {
         return supervised(arguments, &loaded, output);
     }
@@ -123,23 +130,20 @@ pub(crate) fn run(arguments: &TrainArguments, output: &Output) -> Result<()> {
     let mut halvings = 0;
     loop {
         let train = session.config().train.clone();
-        let directory = session.config().directory();
         let error = match attempt(session, existing, arguments, &stop, output) {
             Err(error) => error,
             Ok(()) => return Ok(()),
         };
-        // Only what has begun and saved nothing yet can begin again.
         let next = smaller(&train).filter(|_| {
             arguments.auto_batch
                 && halvings < supervise::MOST_HALVINGS
                 && super::exit::code(&error) == super::exit::MEMORY
-                && list(&directory.join("checkpoints")).is_ok_and(|found| found.is_empty())
         });
         let Some((batch, accumulate)) = next else {
             return Err(error);
         };
         output.note(format!(
-            "{error}; beginning again with batch_size = {batch} and accumulate = {accumulate}"
+            "{error}; going on with batch_size = {batch} and accumulate = {accumulate}"
         ));
         let mut all = overrides(arguments)?;
         all.extend(halved(batch, accumulate));
@@ -162,6 +166,7 @@ fn attempt(
         &session.config().model,
         session.device(),
         session.machine(),
+        session.config().deterministic,
         output,
     )?;
     let mut progress = Progress::new(output, stop.clone(), session.plan());
@@ -246,7 +251,8 @@ fn supervised(
     output: &Output,
 ) -> Result<()> {
     let train = loaded.config.train.clone();
-    supervise::run(output, &|halvings| {
+    let directory = loaded.config.directory();
+    supervise::run(&directory, output, &|halvings| {
         let mut train = train.clone();
         for _ in 0..halvings {
             let next = smaller(&train).filter(|_| arguments.auto_batch);
@@ -289,6 +295,9 @@ fn overrides(arguments: &TrainArguments) -> Result<Vec<Override>> {
     let mut all = arguments.overrides.parse()?;
     if let Some(device) = arguments.device {
         all.push(Override::of_flag("device", device.name()));
+    }
+    if arguments.deterministic {
+        all.push(Override::of_flag("deterministic", true));
     }
     if arguments.no_cache {
         all.push(Override::of_flag("loader.cache", false));

@@ -24,11 +24,13 @@ type Verdicts = BTreeMap<String, BTreeMap<String, bool>>;
 /// Tests the kernels that a model uses on the chosen device, unless that was done before.
 ///
 /// # Errors
-/// Where MLX cannot tell its devices; a kernel that fails is a note, and switched off.
+/// Where MLX cannot tell its devices. A kernel that fails is a note, and switched off; for a deterministic run, which must not
+/// depend on that, it is an error.
 pub(crate) fn kernels(
     model: &ModelConfig,
     chosen: &Chosen,
     machine: &Machine,
+    is_deterministic: bool,
     output: &Output,
 ) -> Result<()> {
     let families = families(model);
@@ -49,6 +51,9 @@ pub(crate) fn kernels(
             }
         };
         known.insert(family.name().to_owned(), has_passed);
+        if !has_passed && is_deterministic {
+            return Err(UntrustedKernels { family }.into());
+        }
         if !has_passed {
             output.note(format!(
                 "warning: the GPU kernels `{family}` failed their self-test on this device, so layers run step by step, \
@@ -62,6 +67,16 @@ pub(crate) fn kernels(
         let _ = write(&path, &verdicts);
     }
     Ok(())
+}
+
+/// A deterministic run needs kernels that failed their self-test.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the GPU kernels `{family}` failed their self-test on this device, and a deterministic run does not go on without them; `ncps doctor \
+     --selftest` shows the differences, and `model.implementation = \"plain\"` does not need them"
+)]
+struct UntrustedKernels {
+    family: Family,
 }
 
 fn test(family: Family, output: &Output) -> Result<bool> {

@@ -32,6 +32,11 @@ pub struct RunConfig {
     /// M5): "on", "off", or "auto" for what MLX_ENABLE_TF32 says, "on" where it says nothing. No effect on a CPU.
     #[serde(default)]
     pub tf32: Tf32Choice,
+    /// Whether nothing that surrounds a run may decide about its bits; default false. f32 products are then exact unless `tf32` says
+    /// "on", a GPU kernel that fails its self-test is an error, the batch is not halved for want of memory, and the run is continued
+    /// only by the same version, libmlx, device and vector instructions. The number of threads never decides about them.
+    #[serde(default)]
+    pub deterministic: bool,
     /// Run directory, relative to the current directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<PathBuf>,
@@ -107,6 +112,14 @@ impl RunConfig {
     /// The name of the run.
     pub fn name(&self) -> &str {
         self.name.as_deref().unwrap_or("run")
+    }
+
+    /// How f32 products are to be made: a deterministic run leaves that to no environment.
+    pub fn products(&self) -> Tf32Choice {
+        match self.tf32 {
+            Tf32Choice::Auto if self.deterministic => Tf32Choice::Off,
+            choice => choice,
+        }
     }
 
     /// The directory of the run: `output`, or else `runs/<name>`.
@@ -219,6 +232,18 @@ mod tests {
         ] {
             assert_eq!(DeviceChoice::from(text.to_owned()), expected);
         }
+    }
+
+    #[test]
+    fn a_deterministic_run_has_exact_products_unless_told_otherwise() {
+        let text = "deterministic = true\n[data]\nkind = \"generated\"\ngenerator = { kind = \"sine\" }\n\
+                    [model]\nkind = \"cfc\"\nunits = 8\n";
+        let mut config: RunConfig = toml::from_str(text).unwrap();
+        assert_eq!(config.products(), Tf32Choice::Off);
+        config.tf32 = Tf32Choice::On;
+        assert_eq!(config.products(), Tf32Choice::On);
+        (config.tf32, config.deterministic) = (Tf32Choice::Auto, false);
+        assert_eq!(config.products(), Tf32Choice::Auto);
     }
 
     #[test]

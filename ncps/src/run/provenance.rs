@@ -19,8 +19,20 @@ pub(super) struct Provenance {
     threads: usize,
     /// Vector instructions of the kernels on a CPU.
     vectors: String,
+    /// How f32 products come about.
+    #[serde(default)]
+    f32_products: String,
     /// Fingerprint of the training, validation and test data.
     data: String,
+}
+
+/// What may differ from the conditions under which a run began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Freedom {
+    /// The data.
+    pub(super) data: bool,
+    /// Whatever may change the last bits.
+    pub(super) bits: bool,
 }
 
 impl Provenance {
@@ -33,21 +45,48 @@ impl Provenance {
             device: session.device().label(),
             threads: ncps_core::kernel::threads(),
             vectors: format!("{:?}", ncps_core::kernel::level()).to_lowercase(),
+            f32_products: session.products.text().to_owned(),
             data: session.dataset.fingerprint()?,
         })
+    }
+
+    /// The first condition on which the last bits of a result may depend and that is another one now; threads are none.
+    fn other_bits(&self, now: &Self) -> Option<(&'static str, String, String)> {
+        let conditions = [
+            ("version", &self.version, &now.version),
+            ("libmlx", &self.mlx, &now.mlx),
+            ("device", &self.device, &now.device),
+            ("vector instructions", &self.vectors, &now.vectors),
+            (
+                "kind of f32 products",
+                &self.f32_products,
+                &now.f32_products,
+            ),
+        ];
+        let mut conditions = conditions.into_iter();
+        let (what, was, now) = conditions.find(|(_, was, now)| was != now)?;
+        Some((what, was.clone(), now.clone()))
     }
 
     /// Compares the data with those that the run has seen so far, and notes what holds from now on.
     ///
     /// # Errors
-    /// [`Error::DataChanged`] for other data, unless they `may_differ`.
-    pub(super) fn record(&self, directory: &RunDirectory, may_differ: bool) -> Result<()> {
+    /// [`Error::DataChanged`] and [`Error::OtherConditions`] for what differs and may not.
+    pub(super) fn record(&self, directory: &RunDirectory, freedom: Freedom) -> Result<()> {
         let earlier = std::fs::read(directory.join(PROVENANCE)).ok();
         let earlier = earlier.and_then(|text| serde_json::from_slice::<Self>(&text).ok());
         if let Some(earlier) = earlier.filter(|_| directory.is_resumed()) {
-            if earlier.data != self.data && !may_differ {
+            if earlier.data != self.data && !freedom.data {
                 return Err(Error::DataChanged {
                     path: directory.path().to_owned(),
+                });
+            }
+            if let Some((what, was, now)) = earlier.other_bits(self).filter(|_| !freedom.bits) {
+                return Err(Error::OtherConditions {
+                    path: directory.path().to_owned(),
+                    what,
+                    was,
+                    now,
                 });
             }
             if earlier != *self {

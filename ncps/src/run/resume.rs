@@ -34,6 +34,8 @@ pub(super) fn check_same(directory: &RunDirectory, now: &str) -> Result<()> {
     })?;
     match first_difference(&was, now) {
         None => Ok(()),
+        // As many samples an update: see `Trainer::resume`.
+        Some(_) if is_regrouped(&was, now) => Ok(()),
         Some((key, was, now)) => Err(Error::ResumeMismatch {
             path: directory.path().to_owned(),
             key,
@@ -62,6 +64,20 @@ fn first_difference(was: &str, now: &str) -> Option<(String, String, String)> {
             .unwrap_or_else(|| "not set".into())
     };
     Some((differing.clone(), shown(&was), shown(&now)))
+}
+
+/// Whether smaller batches, of which as many more are accumulated, are all that differs; a deterministic run has none.
+fn is_regrouped(was: &str, now: &str) -> bool {
+    let configs = [was, now].map(|text| toml::from_str::<RunConfig>(text).ok());
+    let [Some(mut was), Some(given)] = configs else {
+        return false;
+    };
+    let per_update =
+        |config: &RunConfig| config.train.batch_size.checked_mul(config.train.accumulate);
+    let is_same = per_update(&was) == per_update(&given);
+    (was.train.batch_size, was.train.accumulate) = (given.train.batch_size, given.train.accumulate);
+    let is_all = toml::to_string(&was).is_ok_and(|was| first_difference(&was, now).is_none());
+    is_same && is_all && !given.deterministic
 }
 
 /// The configuration with the keys that were added since it was written, at their defaults.
@@ -117,6 +133,25 @@ mod tests {
             (key.as_str(), was.as_str(), now.as_str()),
             ("train.learning_rate", "0.1", "not set")
         );
+    }
+
+    #[test]
+    fn batches_may_become_smaller_if_updates_stay_as_large() {
+        let text = "deterministic = false\nseed = 1\n[data]\nkind = \"generated\"\ngenerator = { kind = \"sine\" }\n\
+                    [model]\nkind = \"cfc\"\nunits = 8\n[train]\nbatch_size = 32\naccumulate = 1\n";
+        let text = &completed(text);
+        let changed = |batch: &str, accumulate: &str| {
+            text.replace("= 32", &format!("= {batch}"))
+                .replace("accumulate = 1", &format!("accumulate = {accumulate}"))
+        };
+        assert!(is_regrouped(text, &changed("8", "4")));
+        assert!(!is_regrouped(text, &changed("8", "2")));
+        assert!(!is_regrouped(
+            text,
+            &changed("8", "4").replace("seed = 1", "seed = 2")
+        ));
+        let fixed = |text: &str| text.replace("deterministic = false", "deterministic = true");
+        assert!(!is_regrouped(&fixed(text), &fixed(&changed("8", "4"))));
     }
 
     #[test]

@@ -94,7 +94,10 @@ impl Session {
         device::apply(&device);
         let is_on = tf32::is_on_here();
         let products = Products::of(device.backend, &machine, is_on);
-        if let (Some(value), "gpu") = (tf32::needed(loaded.config.tf32, is_on), device.backend) {
+        if let (Some(value), "gpu") = (
+            tf32::needed(loaded.config.products(), is_on),
+            device.backend,
+        ) {
             tracing::warn!(
                 "`tf32` asks for other products than this process was started for: start it with {}={value}",
                 tf32::VARIABLE

@@ -1,6 +1,5 @@
 //! A word before training where an LTC's solver takes steps that its neurons outrun.
 
-use ncps_core::rnn::fastest_neurons;
 use ncps_datasets::Dataset;
 use ncps_models::Network;
 
@@ -11,10 +10,15 @@ const MOST: f32 = 10.0;
 
 /// A line for each LTC layer whose sub-steps are far longer than the time constant of its fastest neuron.
 pub(super) fn remarks(network: &dyn Network, dataset: &Dataset) -> Result<Vec<String>> {
-    let (Some(chain), Some(span)) = (network.chain(), dataset.train.longest_timespan()) else {
+    let mut neurons = Vec::new();
+    for layer in network.layers() {
+        neurons.extend(layer.fastest_neuron()?);
+    }
+    if neurons.is_empty() {
         return Ok(Vec::new());
-    };
-    let stiff = fastest_neurons(network, &chain)?
+    }
+    let span = dataset.train.longest_timespan()?;
+    let stiff = neurons
         .into_iter()
         .filter(|fastest| fastest.stiffness(span) > MOST);
     let line = stiff.map(|fastest| {

@@ -11,7 +11,7 @@ use super::Watcher;
 use super::batches::WindowSource;
 use super::directory::{CHECKPOINTS, CONFIG, METRICS, MODEL, MODEL_CONFIG, RunDirectory, SUMMARY};
 use super::metrics::{MetricsFile, MetricsTable};
-use super::provenance::Provenance;
+use super::provenance::{Freedom, Provenance};
 use super::record::Recorder;
 use super::report::{self, Results};
 use super::resume;
@@ -34,7 +34,11 @@ pub(super) fn run(
         resume::check_same(directory, &config_text)?;
     }
     atomic::clean(directory.path())?;
-    Provenance::of(&session)?.record(directory, !is_begun || session.may_data_differ)?;
+    let freedom = Freedom {
+        data: !is_begun || session.may_data_differ,
+        bits: !is_begun || !session.config().deterministic,
+    };
+    Provenance::of(&session)?.record(directory, freedom)?;
     directory.write(CONFIG, config_text.as_bytes())?;
     directory.write(MODEL_CONFIG, session.description().to_json()?.as_bytes())?;
     let earlier = earlier_seconds(directory);
@@ -180,6 +184,12 @@ fn trainer(
                     ));
                 }
                 watcher.note(&format!("continuing from `{}`", resumed.path.display()));
+                if resumed.regrouped > 1 {
+                    watcher.note(&format!(
+                        "{} batches take the place of one from here on: the result is the same up to rounding",
+                        resumed.regrouped
+                    ));
+                }
                 table.recover(&directory.join(METRICS), resumed.step)?;
             }
             None => watcher.note("there is no checkpoint yet; beginning anew"),

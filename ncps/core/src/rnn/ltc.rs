@@ -9,7 +9,9 @@ use super::cfc::{check_size, default_return_sequences};
 use super::fused::{self, Ops};
 use super::input::{Border, Sequence};
 use super::unroll::{Unrolled, unroll};
-use super::{Implementation, SequenceInput, SequenceLayer, SequenceOutput, Units};
+use super::{
+    FastestNeuron, Implementation, SequenceInput, SequenceLayer, SequenceOutput, Units, stiffness,
+};
 use crate::array::{During, Mlx};
 use crate::cell::{LstmCell, LtcCell, LtcCellConfig, Mapping, ParamConstraints};
 use crate::error::Result;
@@ -207,6 +209,10 @@ impl SequenceLayer for Ltc {
             0.0,
             is_last_only,
         )?])
+    }
+
+    fn fastest_neuron(&self) -> Result<Option<FastestNeuron>> {
+        stiffness::fastest_neuron(&self.rnn_cell)
     }
 
     fn inputs(&self) -> usize {

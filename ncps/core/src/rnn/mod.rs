@@ -27,7 +27,7 @@ pub use cfc::{Cfc, CfcConfig, CfcNeurons};
 pub use gru::{Gru, GruConfig};
 pub use lstm::{Lstm, LstmConfig};
 pub use ltc::{Ltc, LtcConfig};
-pub use stiffness::{FastestNeuron, fastest_neurons};
+pub use stiffness::FastestNeuron;
 pub use units::Units;
 
 /// The state of a layer between two steps.
@@ -209,6 +209,14 @@ pub trait SequenceLayer: ModuleParameters + Debug {
     /// no kernel or the layer was told to run step by step.
     fn stages(&self) -> Option<Vec<Stage>> {
         None
+    }
+
+    /// The neuron with the shortest time constant, of layers whose solver takes sub-steps; none for all others.
+    ///
+    /// # Errors
+    /// [`Error::Mlx`] if a parameter cannot be evaluated.
+    fn fastest_neuron(&self) -> Result<Option<FastestNeuron>> {
+        Ok(None)
     }
 
     /// The state before the first step, for `batch` samples.

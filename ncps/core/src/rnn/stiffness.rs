@@ -1,15 +1,13 @@
 //! How fast an LTC's neurons can be, against the steps that its solver takes.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
-use mlx_rs::Array;
 use mlx_rs::module::ModuleParameters;
 
 use super::fused::host;
-use crate::cell::ParamConstraints;
+use crate::cell::{LtcCell, ParamConstraints};
 use crate::error::Result;
-use crate::kernel::{CellSpec, Chain, LtcSpec, Stage, positive};
+use crate::kernel::positive;
 
 /// The fastest neuron of an LTC layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,63 +28,40 @@ impl FastestNeuron {
     }
 }
 
-/// Finds the fastest neuron of each LTC layer of a model; `chain` is how the model describes itself.
+/// Finds the fastest neuron of a cell.
 ///
 /// A neuron i follows `cm_i dv/dt = gleak_i (vleak_i - v) + sum_j w_ji s_ji (E_ji - v)` with gates s from 0 to 1, so that
 /// its time constant is at least `cm_i / (gleak_i + sum_j w_ji)`, over the synapses of neurons and of inputs.
-///
-/// # Errors
-/// [`crate::Error::Mlx`] if a parameter cannot be evaluated.
-pub fn fastest_neurons(
-    model: &(impl ModuleParameters + ?Sized),
-    chain: &Chain,
-) -> Result<Vec<FastestNeuron>> {
-    let named = model.parameters().flatten();
-    let mut found = Vec::new();
-    for stage in chain.stages() {
-        let Stage::Sequence(stage) = stage else {
-            continue;
-        };
-        let CellSpec::Ltc(spec) = &stage.spec.cell else {
-            continue;
-        };
-        let mut values = HashMap::new();
-        for (parameter, name) in stage.spec.parameters().iter().zip(&stage.parameters) {
-            let array: Option<&&Array> = named.get(name.as_str());
-            if let (Some(array), Some(own)) = (array, parameter.name.strip_prefix("rnn_cell.")) {
-                values.insert(own.to_owned(), host(array)?);
-            }
-        }
-        found.extend(fastest(spec, &|name| {
-            values.get(name).map_or(&[], Vec::as_slice)
-        }));
-    }
-    Ok(found)
-}
-
-fn fastest<'a>(spec: &LtcSpec, of: &dyn Fn(&str) -> &'a [f32]) -> Option<FastestNeuron> {
-    let mut rates = conductances(of("gleak"), 0..spec.units, spec.constraints);
+pub(super) fn fastest_neuron(cell: &LtcCell) -> Result<Option<FastestNeuron>> {
+    let named = cell.parameters().flatten();
+    let (units, config) = (cell.units(), cell.config());
+    let of = |name: &str| {
+        named
+            .get(name)
+            .map_or_else(|| Ok(Vec::new()), |array| host(array))
+    };
+    let mut rates = conductances(&of("gleak")?, 0..units, config.constraints);
     let groups = [
-        (of("w"), &spec.synapses),
-        (of("sensory_w"), &spec.sensory_synapses),
+        (of("w")?, cell.synapses()),
+        (of("sensory_w")?, cell.sensory_synapses()),
     ];
     for (weights, synapses) in groups {
-        for &(source, target) in synapses {
-            let at = source * spec.units + target;
-            rates[target] += conductances(weights, at..at + 1, spec.constraints)[0];
+        for &(source, target) in synapses.pairs() {
+            let at = source * units + target;
+            rates[target] += conductances(&weights, at..at + 1, config.constraints)[0];
         }
     }
-    let capacities = conductances(of("cm"), 0..spec.units, spec.constraints);
+    let capacities = conductances(&of("cm")?, 0..units, config.constraints);
     let constants = capacities.iter().zip(&rates).map(|(cm, rate)| cm / rate);
     let fastest = constants
         .enumerate()
         .filter(|(_, constant)| constant.is_finite() && *constant > 0.0)
         .min_by(|a, b| a.1.total_cmp(&b.1));
-    fastest.map(|(neuron, time_constant)| FastestNeuron {
+    Ok(fastest.map(|(neuron, time_constant)| FastestNeuron {
         neuron,
         time_constant,
-        unfolds: spec.unfolds,
-    })
+        unfolds: config.unfolds,
+    }))
 }
 
 fn conductances(values: &[f32], at: Range<usize>, constraints: ParamConstraints) -> Vec<f32> {
@@ -100,8 +75,9 @@ fn conductances(values: &[f32], at: Range<usize>, constraints: ParamConstraints)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rnn::{LtcConfig, SequenceLayer};
+    use crate::rnn::{Implementation, LtcConfig, SequenceLayer};
     use crate::wiring::FullyConnected;
+    use mlx_rs::Array;
 
     #[test]
     fn the_time_constant_is_that_of_the_equation() {
@@ -119,12 +95,12 @@ mod tests {
             let values: Vec<f32> = vec![value; slot.size()];
             *slot = Array::from_slice(&values, slot.shape());
         }
-        let chain = Chain::new(1, layer.stages().unwrap()).unwrap();
-        // Two synapses of neurons and one of the input: 0.5 / (1 + 3 * 3).
-        let [found] = fastest_neurons(&layer, &chain).unwrap()[..] else {
-            panic!("not one layer");
-        };
-        assert!((found.time_constant - 0.05).abs() < 1e-6, "{found:?}");
-        assert!((found.stiffness(2.0) - 10.0).abs() < 1e-4, "{found:?}");
+        for implementation in [Implementation::Auto, Implementation::Plain] {
+            layer.implementation = implementation;
+            // Two synapses of neurons and one of the input: 0.5 / (1 + 3 * 3).
+            let found = layer.fastest_neuron().unwrap().unwrap();
+            assert!((found.time_constant - 0.05).abs() < 1e-6, "{found:?}");
+            assert!((found.stiffness(2.0) - 10.0).abs() < 1e-4, "{found:?}");
+        }
     }
 }

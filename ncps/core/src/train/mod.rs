@@ -66,6 +66,7 @@ mod nonfinite;
 pub mod optimizer;
 mod precision;
 pub mod progress;
+mod regroup;
 mod resume;
 mod saving;
 pub mod schedule;

@@ -99,8 +99,8 @@ pub(super) struct Place {
     pub(super) step: u64,
     updates: u64,
     epoch: u64,
-    step_in_epoch: usize,
-    waiting: usize,
+    pub(super) step_in_epoch: usize,
+    pub(super) waiting: usize,
     pub(super) scale: LossScale,
 }
 

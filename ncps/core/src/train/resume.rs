@@ -11,6 +11,7 @@ use super::carried::Carried;
 use super::config::{CompileMode, TrainConfig};
 use super::flat::host;
 use super::progress::Progress;
+use super::regroup;
 use super::saving::{Job, Snapshot};
 use super::trainer::{Trainer, vector};
 use super::{CheckpointReport, Model, Observer};
@@ -50,6 +51,8 @@ pub struct Resumed {
     pub rejected: Vec<(PathBuf, Error)>,
     /// Whether the run will end in the same bits as without the pause: on the same kind of device.
     pub exact: bool,
+    /// How many batches take the place of one from here on; 1 unless they became smaller.
+    pub regrouped: usize,
 }
 
 /// The content of `state.json`.
@@ -80,7 +83,8 @@ impl<M: Model + 'static> Trainer<M> {
     /// # Errors
     /// [`Error::CheckpointCorrupt`] if there are checkpoints and none verifies,
     /// [`Error::CheckpointMismatch`] if it is another model's, [`Error::ResumeMismatch`] if the seed or
-    /// a setting that decides the result has changed, [`Error::Io`] if files cannot be read.
+    /// a setting that decides the result has changed, [`Error::Io`] if files cannot be read. Smaller batches of which as many
+    /// more are accumulated are taken: the result is then the same up to rounding.
     pub fn resume(&mut self) -> Result<Option<Resumed>> {
         let Some(directory) = self.directory.clone() else {
             return Ok(None);
@@ -102,6 +106,7 @@ impl<M: Model + 'static> Trainer<M> {
             step: self.progress.step,
             rejected: found.rejected,
             exact,
+            regrouped: self.regrouped.map_or(1, |before| before.factor),
         }))
     }
 
@@ -109,8 +114,9 @@ impl<M: Model + 'static> Trainer<M> {
         let files = checkpoint::contents(path)?;
         let state = state(path, &files)?;
         self.check_state(path, &state)?;
-        let exact = state.device == self.device;
-        if exact && self.shared.config.compile == CompileMode::Auto {
+        let is_same_device = state.device == self.device;
+        let factor = regroup::factor(&state.config, &self.shared.config);
+        if is_same_device && self.shared.config.compile == CompileMode::Auto {
             self.is_compiled = state.compiled;
         }
         let parameters = self.parameters(path, &files)?;
@@ -138,13 +144,17 @@ impl<M: Model + 'static> Trainer<M> {
         self.arrays.parameters = vector(&parameters);
         self.best_parameters = self.saved_best(path, &state.progress, &parameters);
         self.progress = state.progress;
+        self.regrouped = factor.map(|factor| self.progress.regroup(factor));
+        if let (Some(factor), Some(anchor)) = (factor, &mut self.anchor) {
+            anchor.at.place.regroup(factor);
+        }
         if self.progress.ranked.is_empty() {
             self.progress.ranked.extend(self.progress.best.clone());
         }
         self.progress
             .ranked
             .truncate(self.shared.config.checkpoint.keep_best);
-        Ok(exact)
+        Ok(is_same_device && factor.is_none())
     }
 
     /// Reads the trainable parameters and checks that the frozen ones are the model's.
@@ -199,7 +209,11 @@ impl<M: Model + 'static> Trainer<M> {
                 self.seed.to_string(),
             ));
         }
-        if let Some((key, saved, given)) = difference(&state.config, config) {
+        let mut saved = state.config.clone();
+        if regroup::factor(&saved, config).is_some() {
+            (saved.batch_size, saved.accumulate) = (config.batch_size, config.accumulate);
+        }
+        if let Some((key, saved, given)) = difference(&saved, config) {
             return Err(differs(&format!("train.{key}"), saved, given));
         }
         let is_fixed = config.compile != CompileMode::Auto;

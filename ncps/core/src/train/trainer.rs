@@ -17,6 +17,7 @@ use super::function::device_name;
 use super::loss::JUDGED;
 use super::metrics::Metrics;
 use super::progress::{Best, Progress};
+use super::regroup::Regrouped;
 use super::saving::Saver;
 use super::step::{Form, Functions, Shared};
 use super::{EpochReport, Model, Observer};
@@ -71,6 +72,8 @@ pub struct Trainer<M> {
     pub(super) signatures: Vec<Signature>,
     /// How many shapes batches may have.
     pub(super) shapes: usize,
+    /// What the run was before a resume in smaller batches.
+    pub(super) regrouped: Option<Regrouped>,
     /// Where a rollback leads to.
     pub(super) anchor: Option<Anchor>,
     pub(super) saver: Saver,
@@ -135,6 +138,7 @@ impl<M: Model + 'static> Trainer<M> {
             best_parameters: None,
             signatures: Vec::new(),
             shapes: 1,
+            regrouped: None,
             anchor: None,
             saver: Saver::default(),
             traces: Rc::default(),
@@ -292,6 +296,9 @@ impl<M: Model + 'static> Trainer<M> {
                 found: "0: the training split is empty".to_owned(),
                 expected: "at least one batch".to_owned(),
             });
+        }
+        if let Some(before) = self.regrouped.take() {
+            before.check(steps)?;
         }
         if self.progress.steps_per_epoch == 0 {
             self.progress.steps_per_epoch = steps;

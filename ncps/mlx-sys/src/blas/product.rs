@@ -206,6 +206,39 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_product_has_the_same_bits_on_any_number_of_threads() {
+        // A matrix and a vector, a long inner sum, tiles that no thread count divides.
+        for [m, n, k] in [[257, 1, 61], [1, 130, 300], [33, 65, 1000], [131, 71, 67]] {
+            let mut state = 1_u32;
+            let mut values = |count: i32| -> Vec<f32> {
+                let next = |_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    state as f32 / u32::MAX as f32 - 0.5
+                };
+                (0..count).map(next).collect()
+            };
+            let (a, b) = (values(m * k), values(k * n));
+            let product = |parallelism| -> Vec<u32> {
+                let mut c = vec![0.0_f32; (m * n) as usize];
+                let left = Factor::new(a.as_ptr(), k, 111).unwrap();
+                let right = Factor::new(b.as_ptr(), n, 111).unwrap();
+                let target = (c.as_mut_ptr(), n);
+                let product = Product::new(Layout::RowMajor, [m, n, k], left, right, target);
+                // SAFETY: the three vectors have the sizes of the product and do not overlap.
+                unsafe { product.unwrap().run(1.0, 0.0, parallelism) };
+                c.iter().map(|value| value.to_bits()).collect()
+            };
+            let alone = product(Parallelism::None);
+            for threads in [2, 3, 8] {
+                assert!(
+                    product(Parallelism::Rayon(threads)) == alone,
+                    "{m} x {n} x {k}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn strides_follow_layout_and_transposition() {
         let strides = |layout, is_transposed| {
             let found = Strides::new(layout, is_transposed, 7);
