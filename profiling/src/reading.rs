@@ -296,7 +296,7 @@ fn pretty(value: f64, unit: Unit) -> String {
         Unit::Watts => format!("{value:.2} W"),
         Unit::Celsius => format!("{value:.1} °C"),
         // A small cost is not no cost.
-        Unit::Ratio if value > 0.0 && value < 1e-3 => format!("{:.3} %", value * 100.0),
+        Unit::Ratio if value != 0.0 && value.abs() < 1e-3 => format!("{:.3} %", value * 100.0),
         Unit::Ratio => format!("{:.1} %", value * 100.0),
         Unit::Count => format!("{value}"),
         Unit::BytesPerSecond => scaled(value, "B/s"),
@@ -509,6 +509,10 @@ mod tests {
         assert_eq!(
             Reading::measured(0.87, Unit::Ratio, "ioreg").to_string(),
             "87.0 %"
+        );
+        assert_eq!(
+            Reading::measured(-3.8e-4, Unit::Ratio, "t").to_string(),
+            "-0.038 %"
         );
         assert_eq!(
             Reading::measured(3.8e-4, Unit::Ratio, "t").to_string(),

@@ -60,12 +60,16 @@ h1{margin-bottom:0}h2{margin-top:2.2rem;border-bottom:1px solid #e4e8ed;padding-
 .sub{color:#5f6b7a;margin-top:.2rem}\
 table{border-collapse:collapse;width:100%}\
 th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #e4e8ed;vertical-align:top}\
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}\
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}td.n{white-space:nowrap}\
 figure{margin:1.5rem 0}figure svg{width:100%;height:auto}figcaption{color:#5f6b7a}\
 pre{background:#f6f8fa;padding:1rem;overflow-x:auto;border-radius:6px}\
 .note{background:#fff7e6;border-left:4px solid #e08214;padding:.4rem .8rem;margin:.5rem 0}\
 .wide{overflow-x:auto}\
 td.bar{width:40%}td.bar div{background:#2166ac;height:.9rem;border-radius:2px}\
+@media(max-width:700px){\
+figure{overflow-x:auto}figure svg{width:620px}\
+.wide table{width:max-content;min-width:100%}.wide th,.wide td{max-width:16rem}td.bar{min-width:6rem}\
+}\
 ";
 
 impl RunReport {

@@ -14,4 +14,4 @@ pub mod roofs;
 pub use cases::Case;
 pub use measure::{Options, run};
 pub use record::Record;
-pub use roofs::{Bound, Roofs};
+pub use roofs::{Arrays, Bound, Roofs};

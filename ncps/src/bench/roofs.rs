@@ -5,7 +5,53 @@ use std::time::Duration;
 use ncps_core::kernel;
 use ncps_core::kernel::roofs::{Roof, measure};
 use ncps_models::Work;
+use ncps_profiling::device::Machine;
 use serde::{Deserialize, Serialize};
+
+/// The arrays that are streamed through a processor, and what could keep a part of them from the memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrays {
+    /// Bytes of each.
+    pub bytes: usize,
+    /// Last-level caches of all cores together, in bytes; none where the system does not tell.
+    pub last_level_bytes: Option<u64>,
+}
+
+impl Arrays {
+    /// Shortest where memory allows it: more than any cache that goes unmentioned.
+    const LEAST: u64 = 256 << 20;
+    /// Longest: a report should be quick.
+    const MOST: u64 = 1 << 30;
+    /// Arrays in caches of this size; STREAM asks for four times the caches, and a copy has two arrays.
+    const CACHES: u64 = 2;
+    /// Share of the memory for one of at most three arrays.
+    const SHARE: u64 = 16;
+
+    /// Twice the last-level caches, 256 MiB to 1 GiB, and at most a sixteenth of the memory.
+    pub fn for_machine(machine: &Machine) -> Self {
+        let last_level_bytes = machine.cpu.last_level_bytes;
+        let wanted = last_level_bytes.unwrap_or(0).saturating_mul(Self::CACHES);
+        let memory = machine.memory.value();
+        let room = memory.map_or(Self::LEAST, |bytes| bytes as u64 / Self::SHARE);
+        Self {
+            bytes: wanted.clamp(Self::LEAST, Self::MOST).min(room) as usize,
+            last_level_bytes,
+        }
+    }
+
+    /// How long they are, and whether a cache may hold too much of them.
+    pub fn text(&self) -> String {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let size = format!("{:.0} MiB", mib(self.bytes as u64));
+        match self.last_level_bytes {
+            Some(cache) if (self.bytes as u64) < cache.saturating_mul(Self::CACHES) => {
+                let cache = mib(cache);
+                format!("{size}, little beside {cache:.0} MiB of cache: the memory may be slower")
+            }
+            _ => size,
+        }
+    }
+}
 
 /// Measured rates of this machine, with as many threads at once as the steps use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,7 +66,7 @@ pub struct Roofs {
     pub tanh_gps: f64,
     /// Exponentials, 10^9 a second.
     pub exp_gps: f64,
-    /// Memory read and written by a copy far beyond the caches, GB/s.
+    /// Memory read and written by a copy of arrays as long as [`Arrays`] says, GB/s.
     pub copy_gbps: f64,
     /// Threads at work at once.
     pub threads: usize,
@@ -29,8 +75,8 @@ pub struct Roofs {
 }
 
 impl Roofs {
-    /// Measures them, taking about `seconds` for all.
-    pub fn measure(threads: usize, seconds: f64) -> Self {
+    /// Measures them, taking about `seconds` for all, and longer where copying takes longer.
+    pub fn measure(threads: usize, seconds: f64, arrays: &Arrays) -> Self {
         let budget = Duration::from_secs_f64((seconds / 6.0).max(0.0));
         let rate = |roof| measure(roof, threads, budget) * 1e-9;
         Self {
@@ -39,7 +85,9 @@ impl Roofs {
             sigmoid_gps: rate(Roof::Sigmoid),
             tanh_gps: rate(Roof::Tanh),
             exp_gps: rate(Roof::Exp),
-            copy_gbps: rate(Roof::Copy),
+            copy_gbps: rate(Roof::Copy {
+                bytes: arrays.bytes,
+            }),
             threads,
             vectors: kernel::level().name().to_owned(),
         }
@@ -92,6 +140,15 @@ impl Bound {
     }
 }
 
+/// Arrays that a test streams in no time.
+#[cfg(test)]
+pub(crate) fn short_arrays() -> Arrays {
+    Arrays {
+        bytes: 1 << 20,
+        last_level_bytes: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +184,29 @@ mod tests {
         assert!(is_near(bound.arithmetic_s, 4.5e-3));
         assert!(is_near(bound.memory_s, 1e-3));
         assert!(is_near(bound.percent(9e-3), 50.0));
+    }
+
+    #[test]
+    fn arrays_are_well_beyond_the_caches_where_the_memory_allows_it() {
+        let mut machine = ncps_profiling::device::detect();
+        let mut of = |cache: Option<u64>, memory_gib: f64| {
+            machine.cpu.last_level_bytes = cache.map(|mib| mib << 20);
+            let bytes = memory_gib * f64::from(1 << 30);
+            machine.memory =
+                ncps_profiling::Reading::measured(bytes, ncps_profiling::Unit::Bytes, "made up");
+            Arrays::for_machine(&machine).text()
+        };
+        assert_eq!(of(Some(260), 24.0), "520 MiB");
+        assert_eq!(of(Some(32), 24.0), "256 MiB");
+        assert_eq!(of(None, 24.0), "256 MiB");
+        assert_eq!(of(None, 1.0), "64 MiB");
+        for (cache, memory, size) in [(2048, 64.0, "1024 MiB"), (260, 2.0, "128 MiB")] {
+            let text = of(Some(cache), memory);
+            assert!(
+                text.starts_with(size) && text.contains("may be slower"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -8,8 +8,9 @@ use clap::builder::PossibleValuesParser;
 use ncps::Error;
 use ncps::bench::cases::{self, CASES, Case};
 use ncps::bench::measure::{self, Options};
-use ncps::bench::{Record, Roofs};
+use ncps::bench::{Arrays, Record, Roofs};
 use ncps::kernel::{self, Level};
+use ncps::profiling::device::detect;
 use ncps::run::device::has_gpu;
 
 use super::exit::UsageError;
@@ -146,7 +147,9 @@ fn compare(arguments: &BenchArguments, output: &Output) -> Result<()> {
         true => None,
         false => {
             output.note("measuring what this machine can do at most");
-            Some(Roofs::measure(threads, 1.5f64.min(arguments.seconds)))
+            let arrays = Arrays::for_machine(&detect());
+            let seconds = 1.5f64.min(arguments.seconds);
+            Some(Roofs::measure(threads, seconds, &arrays))
         }
     };
     let cases = cases::select(&arguments.cases, is_gpu);
@@ -306,7 +309,11 @@ mod tests {
 
     #[test]
     fn the_summary_names_every_rate() {
-        let roofs = Roofs::measure(1, 0.0);
+        let arrays = Arrays {
+            bytes: 1 << 20,
+            last_level_bytes: None,
+        };
+        let roofs = Roofs::measure(1, 0.0, &arrays);
         let text = summary(&roofs);
         assert!(
             text.contains(&short(roofs.sigmoid_gps)) && text.contains("1 thread,"),

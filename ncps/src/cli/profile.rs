@@ -95,7 +95,7 @@ pub(crate) enum ProfileCommand {
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  ncps profile compare before.json after.json\n  ncps profile compare before.json after.json --limit 0.1 --json\n\nA time regresses when its median grows by more than the limit and the 95 % interval of the ratio lies above 1. Exit code 1 for any regression."
+    after_help = "Examples:\n  ncps profile compare before.json after.json\n  ncps profile compare before.json after.json --limit 0.1 --json\n\nA time regresses when its median grows by more than the limit and the 95 % interval of the ratio lies above 1; what happened once (first step, peaks of memory) is shown and not judged. Exit code 1 for any regression."
 )]
 pub(crate) struct CompareArguments {
     /// The report of before, from --json or --out.

@@ -25,6 +25,8 @@ pub(super) struct Found<'a> {
     pub(super) source: &'a Source,
     pub(super) times: Times,
     pub(super) parts: Parts,
+    /// What [`memory`] found.
+    pub(super) memory: Vec<(&'static str, Reading)>,
     pub(super) roofs: MachineRoofs,
     /// The machine as its own tools describe it.
     pub(super) machine: Machine,
@@ -75,7 +77,8 @@ impl Found<'_> {
         let mut metrics = BTreeMap::new();
         self.add_times(&mut metrics, &derived);
         self.add_work(&mut metrics, &derived);
-        self.add_memory(&mut metrics)?;
+        let found = std::mem::take(&mut self.memory).into_iter();
+        metrics.extend(found.map(|(name, reading)| (name.to_owned(), reading)));
         self.add_graph(&mut metrics, &operations);
         let machine = &self.machine;
         let ceilings = self.roofs.readings().into_iter();
@@ -314,26 +317,6 @@ impl Found<'_> {
         );
     }
 
-    /// Memory of training steps alone: the peak is set to zero before them.
-    fn add_memory(&mut self, metrics: &mut BTreeMap<String, Reading>) -> Result<()> {
-        self.subject.activate();
-        workload::reset_peak();
-        for _ in 0..3 {
-            self.subject.train_step()?;
-        }
-        let found = workload::allocator();
-        for (name, reading) in [
-            ("memory.mlx.active", found.active),
-            ("memory.mlx.peak", found.peak),
-            ("memory.mlx.cache", found.cache),
-            ("memory.process.resident", process::rss()),
-            ("memory.process.peak", process::peak()),
-        ] {
-            metrics.insert(name.to_owned(), reading);
-        }
-        Ok(())
-    }
-
     fn add_graph(
         &self,
         metrics: &mut BTreeMap<String, Reading>,
@@ -501,6 +484,26 @@ impl Found<'_> {
             .with_window(self.window)
             .with_scope(Scope::Process)
     }
+}
+
+/// Memory of training steps alone: MLX's peak is set to zero before them.
+///
+/// # Errors
+/// Those of training.
+pub(super) fn memory(subject: &mut Subject) -> Result<Vec<(&'static str, Reading)>> {
+    subject.activate();
+    workload::reset_peak();
+    for _ in 0..3 {
+        subject.train_step()?;
+    }
+    let found = workload::allocator();
+    Ok(vec![
+        ("memory.mlx.active", found.active),
+        ("memory.mlx.peak", found.peak),
+        ("memory.mlx.cache", found.cache),
+        ("memory.process.resident", process::rss()),
+        ("memory.process.peak", process::peak()),
+    ])
 }
 
 /// Wall time of the whole profile.

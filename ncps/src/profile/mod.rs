@@ -10,6 +10,7 @@ mod hardware;
 mod measure;
 mod phases;
 mod roofs;
+mod sampling;
 mod source;
 mod subject;
 
@@ -65,7 +66,7 @@ impl std::fmt::Debug for Options {
     }
 }
 
-/// Most time between the start of the sampler and the steps that are compared with those without it.
+/// Most time from the start of a sampler until its tools have come to rest.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Seconds for the roofs, where they are not known yet.
 const ROOF_SECONDS: f64 = 4.0;
@@ -87,6 +88,31 @@ pub fn profile(
     let taken_at = SystemTime::now().duration_since(UNIX_EPOCH);
     hear("loading data and network, first step");
     let mut subject = Subject::prepare(source.load(&[])?, options.threads)?;
+    hear("measuring steps");
+    let budget = Duration::from_secs_f64(options.seconds.max(0.0));
+    // Warm caches and clocks, and everything that is allocated once.
+    Times::measure(&mut subject, budget / 20)?;
+    let mut times = Times::measure(&mut subject, budget / 4)?;
+    let watch = SamplerOptions {
+        permission: options.permission,
+        ..SamplerOptions::default()
+    };
+    let sampler = Sampler::start(options.host.clone(), watch);
+    // These times are not kept: starting the tools takes a second or two, now and then, and disturbs a GPU's driver.
+    Times::measure(&mut subject, (budget / 4).min(SETTLE))?;
+    Times::measure(&mut subject, budget / 8)?;
+    let telemetry = sampler.stop();
+    let trial = sampling::Trial::run(&mut subject, options, budget.mul_f64(3.0 / 8.0))?;
+    times.extend(Times::measure(&mut subject, budget / 4)?);
+    hear("taking a step apart");
+    let parts = phases::Parts::measure(
+        &mut subject,
+        budget
+            .div_f64(4.0)
+            .min(Duration::from_secs_f64(PART_SECONDS)),
+    )?;
+    // Before the roofs: their arrays would be the largest part of the process.
+    let memory = assemble::memory(&mut subject)?;
     let products = subject.session().products.text();
     let key = RoofKey::here(&subject.session().machine, subject.is_gpu(), products);
     let (roofs, is_new) = MachineRoofs::load_or_measure(
@@ -98,31 +124,9 @@ pub fn profile(
     if is_new {
         hear("measured what this machine can do at most; kept for the next time");
     }
-    hear("measuring steps");
-    let budget = Duration::from_secs_f64(options.seconds.max(0.0));
-    // Warm caches and clocks, and everything that is allocated once.
-    Times::measure(&mut subject, budget / 20)?;
-    // The counters are read between two halves without, so that a drift of the machine does not look like their cost.
-    let mut times = Times::measure(&mut subject, budget / 4)?;
-    let watch = SamplerOptions {
-        permission: options.permission,
-        ..SamplerOptions::default()
-    };
-    let sampler = Sampler::start(options.host.clone(), watch);
-    // Starting the tools takes a second or two, now and then, and disturbs a GPU's driver; that is no cost of sampling.
-    Times::measure(&mut subject, (budget / 4).min(SETTLE))?;
-    let watched = Times::measure(&mut subject, budget / 2)?;
-    let telemetry = sampler.stop();
-    times.extend(Times::measure(&mut subject, budget / 4)?);
-    hear("taking a step apart");
-    let parts = phases::Parts::measure(
-        &mut subject,
-        budget
-            .div_f64(4.0)
-            .min(Duration::from_secs_f64(PART_SECONDS)),
-    )?;
     let mut report = assemble::Found {
         subject: &mut subject,
+        memory,
         source,
         times,
         parts,
@@ -133,7 +137,7 @@ pub fn profile(
         window: budget / 2,
     }
     .report()?;
-    hardware::add(&mut report, telemetry, &watched.train, options.ane_watts);
+    hardware::add(&mut report, telemetry, &trial, options.ane_watts);
     report.advice = advice(&mut subject, source, &report, options, hear)?;
     let seconds = begin.elapsed().as_secs_f64();
     report

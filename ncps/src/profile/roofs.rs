@@ -14,18 +14,18 @@ use ncps_profiling::{Reading, Reason, Scope, Unit};
 use serde::{Deserialize, Serialize};
 
 use super::subject::mlx;
-use crate::bench;
+use crate::bench::{self, Arrays};
 use crate::error::Result;
 
 /// Changes when a measurement changes its meaning, so that older files are measured anew.
-const EDITION: u32 = 2;
+const EDITION: u32 = 3;
 /// Side of the matrices on a CPU and on a GPU.
 const SIDES: [i32; 2] = [512, 4096];
 /// The same in half precision, which MLX multiplies without vectors on a CPU.
 const HALF_SIDES: [i32; 2] = [256, 4096];
 /// A roof that is kept is measured anew when a short look finds a rate this much higher.
 const OUTDONE: f64 = 1.05;
-/// Time of that look for each of two roofs.
+/// Time of that look.
 const LOOK: Duration = Duration::from_millis(60);
 /// Values of an array that is streamed on a GPU, 256 MiB.
 const STREAMED: i32 = 1 << 26;
@@ -47,6 +47,8 @@ pub struct RoofKey {
     pub mlx: String,
     /// How f32 products come about.
     pub products: String,
+    /// The arrays that are streamed on a CPU.
+    pub arrays: Option<Arrays>,
     /// Whether this program was built with optimisation.
     pub is_optimised: bool,
     /// Edition of the measurements.
@@ -63,6 +65,7 @@ impl RoofKey {
             vectors: kernel::level().name().to_owned(),
             mlx: mlx_sys::facts::version(),
             products: products.to_owned(),
+            arrays: (!is_gpu).then(|| Arrays::for_machine(machine)),
             is_optimised: !cfg!(debug_assertions),
             edition: EDITION,
         }
@@ -136,21 +139,17 @@ impl MachineRoofs {
         Ok((roofs, true))
     }
 
-    /// Whether the machine does more now than when these were measured, as it does where it was busy then.
+    /// Whether the machine multiplies faster now than when these were measured, as it does where it was busy then.
     fn is_outdone(&self) -> bool {
-        let is_gpu = self.key.device == "gpu";
-        let (product, copy) = match is_gpu {
-            true => (products(SIDES[1], Dtype::Float32, LOOK).ok(), None),
-            false => {
-                let native = |roof| native::measure(roof, self.key.threads, LOOK);
-                (
-                    Some(native(native::Roof::Product)),
-                    Some(native(native::Roof::Copy)),
-                )
-            }
+        let now = match self.key.device == "gpu" {
+            true => products(SIDES[1], Dtype::Float32, LOOK).ok(),
+            false => Some(native::measure(
+                native::Roof::Product,
+                self.key.threads,
+                LOOK,
+            )),
         };
-        let above = |now: Option<f64>, kept: f64| now.is_some_and(|now| now > OUTDONE * kept);
-        above(product, self.matmul_f32) || above(copy, self.copy)
+        now.is_some_and(|now| now > OUTDONE * self.matmul_f32)
     }
 
     fn read(path: &Path, key: &RoofKey) -> Option<Self> {
@@ -196,20 +195,25 @@ impl MachineRoofs {
         let (launch_s, evaluate_s) = latencies(budget)?;
         let threads = key.threads;
         let native = |roof| native::measure(roof, threads, budget);
-        let roofs = match is_gpu {
-            false => Self {
-                copy: native(native::Roof::Copy),
-                triad: native(native::Roof::Triad),
-                matmul_f32: native(native::Roof::Product),
-                matmul_f16: product(Dtype::Float16)?,
-                matmul_bf16: product(Dtype::Bfloat16)?,
-                launch_s,
-                evaluate_s,
-                kinds: Some(bench::Roofs::measure(threads, 0.5 * seconds)),
-                seconds: 0.0,
-                key,
-            },
-            true => {
+        let roofs = match &key.arrays {
+            Some(arrays) => {
+                let kinds = bench::Roofs::measure(threads, 0.5 * seconds, arrays);
+                Self {
+                    copy: kinds.copy_gbps * 1e9,
+                    triad: native(native::Roof::Triad {
+                        bytes: arrays.bytes,
+                    }),
+                    matmul_f32: native(native::Roof::Product),
+                    matmul_f16: product(Dtype::Float16)?,
+                    matmul_bf16: product(Dtype::Bfloat16)?,
+                    launch_s,
+                    evaluate_s,
+                    kinds: Some(kinds),
+                    seconds: 0.0,
+                    key,
+                }
+            }
+            None => {
                 let [copy, triad] = streams(budget)?;
                 Self {
                     copy,
@@ -239,17 +243,25 @@ impl MachineRoofs {
         let native =
             |what: &str| format!("{what}, {threads} threads, {} vectors", self.key.vectors);
         let mlx = |what: &str| format!("{what}, MLX on the {}", self.key.device);
-        let [copy, triad, product] = match is_gpu {
-            true => [
+        let [copy, triad, product] = match &self.key.arrays {
+            None => [
                 mlx("negation of 256 MiB"),
                 mlx("compiled b + s c of 256 MiB"),
                 mlx(&format!("{side} x {side} products")),
             ],
-            false => [
-                native("copy of 64 MiB a thread, stores through or past the caches"),
-                native("b + s c of 64 MiB a thread, stores through or past the caches"),
-                native(&format!("{side} x {side} products of the kernels")),
-            ],
+            Some(arrays) => {
+                let streamed = |what: &str| {
+                    let size = arrays.text();
+                    native(&format!(
+                        "{what} (stores through or past the caches, the faster; each array {size})"
+                    ))
+                };
+                [
+                    streamed("copy"),
+                    streamed("b + s c"),
+                    native(&format!("{side} x {side} products of the kernels")),
+                ]
+            }
         };
         let narrow = HALF_SIDES[usize::from(is_gpu)];
         let half = |dtype| mlx(&format!("{narrow} x {narrow} products in {dtype}"));
@@ -454,7 +466,10 @@ mod tests {
 
     #[test]
     fn every_roof_of_the_processor_is_a_rate() {
-        let key = RoofKey::here(&ncps_profiling::device::detect(), false, EXACT);
+        let key = RoofKey {
+            arrays: Some(bench::roofs::short_arrays()),
+            ..RoofKey::here(&ncps_profiling::device::detect(), false, EXACT)
+        };
         let roofs = MachineRoofs::measure(key, 0.0).unwrap();
         assert!(roofs.kinds.is_some());
         for (name, reading) in roofs.readings() {

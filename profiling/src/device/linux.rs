@@ -27,6 +27,7 @@ pub(super) fn detect<R: CommandRunner>(host: &Host<R>) -> Machine {
     let mut missing = Vec::new();
     let cpuinfo = host.file("proc/cpuinfo").unwrap_or_default();
     let mut cpu = parse_cpuinfo(&cpuinfo);
+    cpu.last_level_bytes = last_level_of(host, cpu.logical_cores);
     if cpu.name.is_none() {
         cpu.name = name_from_lscpu(host).map_err(|why| missing.push(why)).ok();
     }
@@ -77,7 +78,47 @@ pub(super) fn parse_cpuinfo(text: &str) -> Cpu {
             .filter(|f| flags.contains(*f))
             .map(|&f| f.to_owned())
             .collect(),
+        last_level_bytes: None,
     }
+}
+
+/// The largest cache of the first processor, times the number of such caches if all processors share them alike.
+fn last_level_of<R: CommandRunner>(host: &Host<R>, processors: Option<u32>) -> Option<u64> {
+    let cache = |index: usize| {
+        let folder = format!("sys/devices/system/cpu/cpu0/cache/index{index}");
+        let size = parse_size(&host.file(&format!("{folder}/size"))?)?;
+        Some((size, host.file(&format!("{folder}/shared_cpu_list"))))
+    };
+    let (size, sharing) = (0..8).map_while(cache).max_by_key(|(size, _)| *size)?;
+    let sharing = sharing.and_then(|list| count_in_list(&list)).unwrap_or(1);
+    let caches = u64::from(processors.unwrap_or(1)).div_ceil(sharing.max(1));
+    size.checked_mul(caches)
+}
+
+/// `32768K` in bytes.
+pub(super) fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let shift = match unit {
+        "K" => 10,
+        "M" => 20,
+        _ => return None,
+    };
+    let size: u64 = digits.parse().ok()?;
+    size.checked_mul(1 << shift).filter(|&bytes| bytes > 0)
+}
+
+/// How many numbers `0-3,8` names.
+pub(super) fn count_in_list(text: &str) -> Option<u64> {
+    let part = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    };
+    text.trim()
+        .split(',')
+        .map(part)
+        .try_fold(0u64, |sum, count| sum.checked_add(count?))
 }
 
 /// Counts distinct pairs of socket and core number.

@@ -76,7 +76,28 @@ fn cpu_of(keys: &Keys) -> Cpu {
         physical_cores: number("hw.physicalcpu"),
         levels: levels_of(keys),
         features: features_of(keys),
+        last_level_bytes: last_level_of(keys),
     }
+}
+
+/// The third level where there is one, else the second-level caches of all clusters.
+pub(super) fn last_level_of(keys: &Keys) -> Option<u64> {
+    let number = |key: &str| keys.get(key).and_then(|v| v.parse::<u64>().ok());
+    let positive = |size: &u64| *size > 0;
+    if let Some(size) = number("hw.l3cachesize").filter(positive) {
+        return size.checked_mul(number("hw.packages").unwrap_or(1));
+    }
+    let cluster = |n: u32| {
+        let value = |field: &str| number(&format!("hw.perflevel{n}.{field}"));
+        let cores = value("physicalcpu_max").or_else(|| value("physicalcpu"))?;
+        let sharing = value("cpusperl2").filter(positive).unwrap_or(cores);
+        value("l2cachesize")?.checked_mul(cores.div_ceil(sharing.max(1)))
+    };
+    let levels = number("hw.nperflevels").unwrap_or(0).min(16) as u32;
+    let sizes: Option<Vec<u64>> = (0..levels).map(cluster).collect();
+    let all = sizes.and_then(|sizes| sizes.into_iter().try_fold(0, u64::checked_add));
+    all.filter(positive)
+        .or_else(|| number("hw.l2cachesize").filter(positive))
 }
 
 /// Reads `hw.perflevelN.*` for as many levels as `hw.nperflevels` promises: one, two or three so far.

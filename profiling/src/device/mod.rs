@@ -51,6 +51,8 @@ pub struct Cpu {
     pub levels: Vec<CpuLevel>,
     /// Vector and matrix extensions that matter for speed.
     pub features: Vec<String>,
+    /// Last-level caches of all cores together in bytes; Apple's system-level cache is told by no tool and not counted.
+    pub last_level_bytes: Option<u64>,
 }
 
 /// Cores of equal speed.

@@ -114,6 +114,53 @@ fn nvidia_gpus_are_listed_with_memory_and_capability() {
 }
 
 #[test]
+fn caches_of_all_cores_are_added_up() {
+    let bytes = |name| fixture(name).cpu.last_level_bytes;
+    assert_eq!(bytes("m3-max-macos15"), Some(20 << 20));
+    assert_eq!(bytes("nothing"), None);
+    let clusters = "hw.nperflevels: 1\nhw.perflevel0.physicalcpu: 12\nhw.perflevel0.cpusperl2: 4\n\
+                    hw.perflevel0.l2cachesize: 16777216\n";
+    let mac = |text: &str| macos::last_level_of(&macos::parse_sysctl(text));
+    assert_eq!(mac(clusters), Some(3 * (16 << 20)));
+    assert_eq!(
+        mac(&format!("{clusters}hw.l3cachesize: 12582912\n")),
+        Some(12 << 20)
+    );
+    assert_eq!(mac("hw.l3cachesize: 0\nhw.l2cachesize: -1\n"), None);
+    // Two sockets of eight processors, each with a third level of its own, and a second level that two threads share.
+    let root = tempfile::tempdir().unwrap();
+    let put = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let processors: String = (0..16).map(|n| format!("processor\t: {n}\n\n")).collect();
+    put("proc/cpuinfo", &processors);
+    let caches = "sys/devices/system/cpu/cpu0/cache";
+    put(&format!("{caches}/index0/size"), "2048K\n");
+    put(&format!("{caches}/index0/shared_cpu_list"), "0,8\n");
+    put(&format!("{caches}/index1/size"), "32768K\n");
+    put(&format!("{caches}/index1/shared_cpu_list"), "0-3,8-11\n");
+    let of = |system| {
+        let (root, runner) = (root.path().to_owned(), RecordedRunner::new());
+        let host = Host {
+            system,
+            root,
+            runner,
+        };
+        detect_on(&host).cpu.last_level_bytes
+    };
+    assert_eq!(of(System::Linux), Some(2 * (32 << 20)));
+    assert_eq!(of(System::Other), None);
+    for garbage in ["", "K", "-1K", "9999999999999999999999K", "64", "1.5M"] {
+        assert_eq!(linux::parse_size(garbage), None, "{garbage}");
+    }
+    for garbage in ["", "x", "3-1", "0-18446744073709551615,1", "1,,2"] {
+        assert_eq!(linux::count_in_list(garbage), None, "{garbage}");
+    }
+}
+
+#[test]
 fn an_arm_server_in_a_container_has_the_limit_of_the_container() {
     let machine = fixture("linux-arm");
     assert_eq!(machine.name(), "Neoverse-N1");

@@ -67,7 +67,7 @@ const fn entry(
 
 /// All metrics that a profile measures itself, in the order of a report. Counters of the machine come from
 /// [`crate::probe`].
-pub const ENTRIES: [Entry; 51] = [
+pub const ENTRIES: [Entry; 53] = [
     entry(
         "time.train_step.median",
         Group::Time,
@@ -240,7 +240,7 @@ pub const ENTRIES: [Entry; 51] = [
         "memory.process.peak",
         Group::Memory,
         "process, peak",
-        "Largest resident memory that the process ever had, the micro-benchmarks of the roofs included where they ran.",
+        "Largest resident memory that the process had until its steps were measured; the roofs are measured after that.",
     ),
     entry(
         "graph.operations",
@@ -366,7 +366,19 @@ pub const ENTRIES: [Entry; 51] = [
         "sampling.slowdown",
         Group::Overhead,
         "sampling, slowdown",
-        "Median training step while the machine's counters are sampled / without, from rounds in turn, less 1. Below its own noise it may be negative.",
+        "What one reading of the machine's counters a second adds to a training step. Slices of 50 ms with forty readings a second and slices with none run in turn; the median ratio of neighbours, less 1, is divided by the readings. Below its own noise it may be negative. Tools that print by themselves (macmon, nvidia-smi) run beside both: their processor time is in sampling.share_of_machine.",
+    ),
+    entry(
+        "sampling.slowdown.low",
+        Group::Overhead,
+        "sampling, slowdown at least",
+        "Lower end of the 95 % interval of sampling.slowdown (sign test).",
+    ),
+    entry(
+        "sampling.slowdown.high",
+        Group::Overhead,
+        "sampling, slowdown at most",
+        "Upper end of the 95 % interval of sampling.slowdown (sign test).",
     ),
     entry(
         "profile.seconds",

@@ -45,24 +45,30 @@ pub struct ComparisonRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// Worse by more than the limit, and the interval excludes 1.
+    /// Worse by more than the limit, and the interval lies above 1.
     Regressed,
-    /// Better by more than the limit, and the interval excludes 1.
+    /// Better by more than the limit, and the interval lies below 1.
     Improved,
     /// Within the limit, or the interval holds 1.
     Same,
+    /// It happens once in a profile: nobody knows how much it varies.
+    OneSample,
+    /// Too few repetitions on a side for an interval.
+    FewSamples,
     /// One side has no value.
     Unknown,
 }
 
 impl Change {
-    /// The change in a word.
+    /// The change in a few words.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Regressed => "regressed",
             Self::Improved => "improved",
             Self::Same => "same",
+            Self::OneSample => "one sample, not judged",
+            Self::FewSamples => "too few samples, not judged",
             Self::Unknown => "not comparable",
         }
     }
@@ -89,11 +95,10 @@ impl Comparison {
     }
 }
 
-/// Compares `other` with `base`; a number regresses when it grows by more than `limit` (0.05 is 5 %) and, where
-/// repetitions are known, its 95 % interval lies above 1.
+/// Compares `other` with `base`; a time regresses when its median grows by more than `limit` (0.05 is 5 %) and the 95 %
+/// interval of the ratio lies above 1.
 ///
-/// Times and memory without repetitions have no interval; the first step (compilation) happens once and counts at
-/// twice the limit.
+/// The first step and the peaks of memory occur once in a profile, so they are shown and not judged.
 #[must_use]
 pub fn compare(base: &ProfileReport, other: &ProfileReport, limit: f64) -> Comparison {
     let rows = COMPARED
@@ -122,15 +127,10 @@ fn row(
     let resampled =
         samples.and_then(|key| statistics::ratio(base.samples.get(key)?, other.samples.get(key)?));
     let plain = one.value().zip(two.value()).map(|(a, b)| b / a);
-    // A single event varies more than a median.
-    let limit = if name == "time.first_step" {
-        2.0 * limit
-    } else {
-        limit
-    };
     let (ratio, change) = match (plain, &resampled) {
-        (Some(plain), Some(found)) => (derived(plain), judged(plain, Some(found), limit)),
-        (Some(plain), None) => (derived(plain), judged(plain, None, limit)),
+        (Some(plain), Some(found)) => (derived(plain), judged(plain, found, limit)),
+        (Some(plain), None) if samples.is_some() => (derived(plain), Change::FewSamples),
+        (Some(plain), None) => (derived(plain), Change::OneSample),
         (None, _) => (
             Reading::unavailable(Reason::NotRun, "one of the two profiles has no value"),
             Change::Unknown,
@@ -151,19 +151,10 @@ fn derived(ratio: f64) -> Reading {
         .with_scope(Scope::Process)
 }
 
-fn judged(ratio: f64, interval: Option<&RatioInterval>, limit: f64) -> Change {
-    let is_certain = |above: bool| {
-        interval.is_none_or(|found| {
-            if above {
-                found.low > 1.0
-            } else {
-                found.high < 1.0
-            }
-        })
-    };
+fn judged(ratio: f64, interval: &RatioInterval, limit: f64) -> Change {
     match ratio {
-        r if r > 1.0 + limit && is_certain(true) => Change::Regressed,
-        r if r < 1.0 / (1.0 + limit) && is_certain(false) => Change::Improved,
+        r if r > 1.0 + limit && interval.low > 1.0 => Change::Regressed,
+        r if r < 1.0 / (1.0 + limit) && interval.high < 1.0 => Change::Improved,
         _ => Change::Same,
     }
 }
@@ -285,6 +276,34 @@ mod tests {
         values[..third].iter_mut().for_each(|value| *value *= 2.0);
         let found = compare(&report(), &other, 0.0);
         assert_eq!(found.rows[0].change, Change::Same, "{:?}", found.rows[0]);
+    }
+
+    #[test]
+    fn what_happened_once_is_shown_and_not_judged() {
+        let with = |value| {
+            let mut report = report();
+            for name in ["time.first_step", "memory.mlx.peak"] {
+                let reading = Reading::measured(value, Unit::Count, "once");
+                report.metrics.insert(name.to_owned(), reading);
+            }
+            report
+        };
+        let found = compare(&with(1.0), &with(3.0), 0.05);
+        assert!(!found.has_regressed());
+        for name in ["time.first_step", "memory.mlx.peak"] {
+            let row = found.rows.iter().find(|row| row.name == name).unwrap();
+            assert_eq!((row.change, row.interval), (Change::OneSample, None));
+            assert!((row.ratio.value().unwrap() - 3.0).abs() < 1e-12);
+        }
+        assert!(found.to_markdown().contains("| one sample, not judged |"));
+        // A few repetitions are no better than one, however much slower they are.
+        let mut short = slower(2.0);
+        for values in short.samples.values_mut() {
+            values.truncate(4);
+        }
+        let found = compare(&report(), &short, 0.05);
+        assert_eq!(found.rows[0].change, Change::FewSamples);
+        assert!(!found.has_regressed());
     }
 
     #[test]

@@ -95,6 +95,43 @@ pub fn ratio(base: &[f64], other: &[f64]) -> Option<RatioInterval> {
     })
 }
 
+/// Median of `other[i] / base[i]` over pairs that were measured one after the other, with the interval between two order
+/// statistics that holds the median of all such ratios in at least 95 of 100 repetitions, whatever their distribution.
+///
+/// ```text
+/// low = r(k), high = r(n + 1 - k), k the largest with 2 sum over i < k of C(n, i) / 2^n <= 0.05
+/// ```
+/// `None` with fewer than six pairs, for which there is no such k, or different lengths.
+///
+/// # Source
+/// The sign test inverted (Thompson 1936).
+#[must_use]
+pub fn paired(base: &[f64], other: &[f64]) -> Option<RatioInterval> {
+    if base.len() != other.len() {
+        return None;
+    }
+    let ratios: Vec<f64> = base.iter().zip(other).map(|(a, b)| b / a).collect();
+    let ratios = sorted(&ratios);
+    let count = ratios.len();
+    // C(n, i) / 2^n, in logarithms: 2^n leaves the numbers at a thousand pairs.
+    let mut log_term = -(count as f64) * std::f64::consts::LN_2;
+    let (mut tail, mut rank) = (0.0, 0);
+    while 2 * rank < count {
+        tail += log_term.exp();
+        if 2.0 * tail > 0.05 {
+            break;
+        }
+        rank += 1;
+        log_term += (((count - rank + 1) as f64) / rank as f64).ln();
+    }
+    let first = rank.checked_sub(1)?;
+    Some(RatioInterval {
+        ratio: quantile(&ratios, 0.5)?,
+        low: *ratios.get(first)?,
+        high: *ratios.get(count - 1 - first)?,
+    })
+}
+
 fn thinned(values: &[f64]) -> Vec<f64> {
     let stride = values.len().div_ceil(MOST).max(1);
     values
@@ -163,6 +200,34 @@ mod tests {
             assert_eq!(found.low > 1.0 || found.high < 1.0, is_seen, "{found:?}");
             assert!(found.high - found.low < 0.2, "{found:?}");
         }
+    }
+
+    #[test]
+    fn pairs_cancel_what_drifts_and_have_the_interval_of_the_sign_test() {
+        // The machine slows down to half its speed meanwhile; each second time of a pair is 1 % longer.
+        let base: Vec<f64> = (0..40).map(|i| 1.0 + f64::from(i) / 40.0).collect();
+        let other: Vec<f64> = base.iter().map(|value| 1.01 * value).collect();
+        let found = paired(&base, &other).unwrap();
+        for value in [found.ratio, found.low, found.high] {
+            assert!((value - 1.01).abs() < 1e-12, "{found:?}");
+        }
+        // Tables of the sign test: ranks 2 of 10, 6 of 20, 40 of 100; none below six.
+        for (count, rank) in [
+            (6, 1),
+            (8, 1),
+            (9, 2),
+            (10, 2),
+            (20, 6),
+            (100, 40),
+            (5000, 2431),
+        ] {
+            let ratios: Vec<f64> = (1..=count).map(f64::from).collect();
+            let found = paired(&vec![1.0; ratios.len()], &ratios).unwrap();
+            let (low, high) = (f64::from(rank), f64::from(count + 1 - rank));
+            assert_eq!((found.low, found.high), (low, high), "{count}");
+        }
+        assert_eq!(paired(&[1.0; 5], &[1.0; 5]), None);
+        assert_eq!(paired(&[1.0; 9], &[1.0; 8]), None);
     }
 
     #[test]

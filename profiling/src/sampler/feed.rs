@@ -1,6 +1,7 @@
 //! One tool on one thread: asked again and again, or printing a line a second.
 
 use super::cost::Meter;
+use super::pause::Pause;
 use crate::Reason;
 use crate::device::{Host, reason_of};
 use crate::probe::{Metric, Source};
@@ -80,6 +81,7 @@ impl Feed {
         source: Source,
         interval: Duration,
         meter: Arc<Meter>,
+        pause: Arc<Pause>,
     ) -> Self {
         let slot = Arc::new(Mutex::new(Slot::default()));
         let halt = Arc::new(Halt::default());
@@ -89,6 +91,7 @@ impl Feed {
             source: source.clone(),
             slot: Arc::clone(&slot),
             halt: Arc::clone(&halt),
+            pause,
             // An interval below a second is for tests and short runs: keep the proportions.
             period: source.period.mul_f64(interval.as_secs_f64().min(1.0)),
         };
@@ -160,6 +163,7 @@ struct Worker<R: CommandRunner> {
     source: Source,
     slot: Arc<Mutex<Slot>>,
     halt: Arc<Halt>,
+    pause: Arc<Pause>,
     period: Duration,
 }
 
@@ -206,6 +210,7 @@ impl<R: CommandRunner> Worker<R> {
             if self.halt.wait(self.period.saturating_sub(start.elapsed())) {
                 return;
             }
+            self.pause.pass();
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod cost;
 mod feed;
+mod pause;
 
 use crate::device::{Host, System};
 use crate::probe::{LinuxFiles, Metric, Permission, Source, conditions, first_of_each, sources};
@@ -12,7 +13,9 @@ use crate::runner::CommandRunner;
 use crate::telemetry::{Collector, Event, EventKind, Moment, SCHEMA, Telemetry};
 use cost::Meter;
 use feed::{Feed, Halt, News};
+use pause::Pause;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
@@ -52,6 +55,8 @@ impl Default for SamplerOptions {
 #[derive(Debug)]
 pub struct Sampler {
     halt: Arc<Halt>,
+    pause: Arc<Pause>,
+    readings: Arc<AtomicU64>,
     latest: Arc<Mutex<BTreeMap<String, Metric>>>,
     thread: Option<JoinHandle<Telemetry>>,
 }
@@ -62,15 +67,21 @@ impl Sampler {
     pub fn start<R: CommandRunner + 'static>(host: Host<R>, options: SamplerOptions) -> Self {
         let halt = Arc::new(Halt::default());
         let latest = Arc::new(Mutex::new(BTreeMap::new()));
+        let pause = Arc::new(Pause::default());
+        let readings = Arc::new(AtomicU64::new(0));
         let worker = Worker {
             host: Arc::new(host),
             interval: options.interval.max(Duration::from_millis(10)),
             permission: options.permission,
             halt: Arc::clone(&halt),
+            pause: Arc::clone(&pause),
+            readings: Arc::clone(&readings),
             latest: Arc::clone(&latest),
         };
         Self {
             halt,
+            pause,
+            readings,
             latest,
             thread: Some(thread::spawn(move || worker.work())),
         }
@@ -83,11 +94,28 @@ impl Sampler {
         latest.values().cloned().collect()
     }
 
+    /// Reads nothing and asks no tool until [`Self::resume`]. Tools that print a line a second by themselves go on.
+    pub fn pause(&self) {
+        self.pause.set(true);
+    }
+
+    /// Goes on after a pause.
+    pub fn resume(&self) {
+        self.pause.set(false);
+    }
+
+    /// How often the counters have been read.
+    #[must_use]
+    pub fn readings(&self) -> u64 {
+        self.readings.load(Ordering::Relaxed)
+    }
+
     /// Ends the sampling and returns what was seen; takes as long as the tools need to end, at most
     /// a few seconds.
     #[must_use]
     pub fn stop(mut self) -> Telemetry {
         self.halt.halt();
+        self.resume();
         let ended = self.thread.take().and_then(|thread| thread.join().ok());
         ended.unwrap_or_else(|| nothing("the sampler ended early"))
     }
@@ -96,6 +124,7 @@ impl Sampler {
 impl Drop for Sampler {
     fn drop(&mut self) {
         self.halt.halt();
+        self.resume();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -127,6 +156,8 @@ struct Worker<R: CommandRunner> {
     interval: Duration,
     permission: Permission,
     halt: Arc<Halt>,
+    pause: Arc<Pause>,
+    readings: Arc<AtomicU64>,
     latest: Arc<Mutex<BTreeMap<String, Metric>>>,
 }
 
@@ -147,6 +178,7 @@ impl<R: CommandRunner + 'static> Worker<R> {
             let (metrics, events) = self.look(&mut feeds, &mut files, moment.steady);
             self.publish(&metrics);
             collector.tick(moment, metrics);
+            self.readings.fetch_add(1, Ordering::Relaxed);
             for (kind, detail) in events {
                 collector.event(kind, detail);
             }
@@ -156,6 +188,7 @@ impl<R: CommandRunner + 'static> Worker<R> {
             if self.halt.wait(due.saturating_sub(start.elapsed())) {
                 break;
             }
+            self.pause.pass();
         }
         let duration = start.elapsed();
         let deadline = Instant::now() + LAST_WORDS;
@@ -198,7 +231,8 @@ impl<R: CommandRunner + 'static> Worker<R> {
         let sources = sources(&self.host, self.permission);
         let start = |source: Source| {
             let host = Arc::clone(&self.host);
-            Feed::start(host, source, self.interval, Arc::clone(meter))
+            let pause = Arc::clone(&self.pause);
+            Feed::start(host, source, self.interval, Arc::clone(meter), pause)
         };
         sources.into_iter().map(start).collect()
     }

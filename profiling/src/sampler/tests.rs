@@ -96,6 +96,35 @@ fn a_fake_m3_max_gives_series_conditions_and_warnings() {
 }
 
 #[test]
+fn a_pause_reads_nothing_and_ends_with_the_sampler() {
+    let (_dir, host) = fake("m1-macos13");
+    let options = SamplerOptions {
+        interval: Duration::from_millis(10),
+        ..SamplerOptions::default()
+    };
+    let sampler = Sampler::start(host, options);
+    let wait_for = |more: u64| {
+        let (start, before) = (Instant::now(), sampler.readings());
+        while sampler.readings() < before + more {
+            assert!(start.elapsed() < Duration::from_secs(30));
+            thread::sleep(Duration::from_millis(2));
+        }
+    };
+    wait_for(3);
+    sampler.pause();
+    // One reading may be under way.
+    thread::sleep(Duration::from_millis(300));
+    let held = sampler.readings();
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(sampler.readings(), held);
+    sampler.resume();
+    wait_for(3);
+    sampler.pause();
+    let telemetry = sampler.stop();
+    assert!(u64::from(telemetry.cost.ticks) >= held + 3);
+}
+
+#[test]
 fn the_four_macs_and_the_empty_machine_end_to_end() {
     let (_dir, m1) = fake("m1-macos13");
     let m1 = watch(m1, Permission { sudo: true }, has("cpu.power"));

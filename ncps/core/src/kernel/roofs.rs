@@ -1,8 +1,8 @@
 //! What this processor can do at most: the rates that a measured speed is compared with.
 //!
-//! Each roof is the best of many short passes over data in the first-level cache (except [`Roof::Copy`] and [`Roof::Triad`]), with all
-//! threads at work at once, by the same vector functions that the kernels call. A step that runs at a roof cannot be
-//! made faster by a better schedule, only by less work.
+//! Each roof is the best of many short passes over data in the first-level cache (except [`Roof::Copy`] and [`Roof::Triad`],
+//! whose arrays are as long as asked for), with all threads at work at once, by the same vector functions that the kernels
+//! call. A step that runs at a roof cannot be made faster by a better schedule, only by less work.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -20,9 +20,6 @@ const SWEEPS: usize = 16;
 const CHAINS: usize = 12;
 /// Multiply-adds of each sum in one timed pass.
 const LINKS: usize = 4096;
-/// Values in a copy, 64 MiB: beyond a core's own caches. A large shared cache may keep part of them, and the rate is then
-/// above the memory's.
-const COPIED: usize = 1 << 24;
 
 /// A kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,15 +36,41 @@ pub enum Roof {
     Exp,
     /// Copying memory; bytes read and bytes written. Passes with ordinary stores and passes with stores past the caches
     /// take turns, and the faster kind counts: an ordinary store reads the line that it overwrites.
-    Copy,
-    /// `a = b + s c` on arrays far beyond the caches (STREAM's triad); bytes read and bytes written, stores as in a copy.
-    Triad,
+    Copy {
+        /// Bytes of each of the two arrays, shared out among the threads. What a cache holds of them is no rate of the memory.
+        bytes: usize,
+    },
+    /// `a = b + s c` (STREAM's triad); bytes read and bytes written, stores as in a copy.
+    Triad {
+        /// Bytes of each of the three arrays, shared out among the threads.
+        bytes: usize,
+    },
+}
+
+impl Roof {
+    /// Values of each of a thread's arrays.
+    fn values(self, threads: usize) -> usize {
+        match self {
+            Self::Product => SIDE * SIDE,
+            Self::Copy { bytes } | Self::Triad { bytes } => {
+                let values = bytes / size_of::<f32>() / threads;
+                values.next_multiple_of(ALIGNED).max(ALIGNED)
+            }
+            Self::Arithmetic | Self::Sigmoid | Self::Tanh | Self::Exp => VALUES,
+        }
+    }
+
+    /// Passes at least: of a stream each kind of stores several times, because the first ones still warm up.
+    fn least_passes(self) -> usize {
+        match self {
+            Self::Copy { .. } | Self::Triad { .. } => 10,
+            _ => 3,
+        }
+    }
 }
 
 /// Values that the widest vector holds; a streamed array begins at a multiple of it.
 const ALIGNED: usize = 16;
-/// Passes at least, so that both kinds of stores have had their turn.
-const PASSES: usize = 3;
 
 /// The highest rate seen within about `budget`, summed over `threads` threads; the kind's unit per second.
 ///
@@ -59,7 +82,7 @@ pub fn measure(roof: Roof, threads: usize, budget: Duration) -> f64 {
     let start = Barrier::new(threads);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| Bench::new(roof, level).best(&start, budget)))
+            .map(|_| scope.spawn(|| Bench::new(roof, level, threads).best(&start, budget)))
             .collect();
         // A thread that panicked has shown nothing.
         workers
@@ -80,11 +103,11 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(roof: Roof, level: Level) -> Self {
+    fn new(roof: Roof, level: Level, threads: usize) -> Self {
         let size = match roof {
-            Roof::Product => SIDE * SIDE,
-            Roof::Copy | Roof::Triad => COPIED + ALIGNED,
-            Roof::Arithmetic | Roof::Sigmoid | Roof::Tanh | Roof::Exp => VALUES,
+            // Room to begin where a vector does.
+            Roof::Copy { .. } | Roof::Triad { .. } => roof.values(threads) + ALIGNED,
+            _ => roof.values(threads),
         };
         // Arguments between -4 and 4, as the gates of a network see them.
         let values = |from: usize| {
@@ -102,7 +125,7 @@ impl Bench {
             level,
             input: values(0),
             other: match roof {
-                Roof::Product | Roof::Triad => values(500),
+                Roof::Product | Roof::Triad { .. } => values(500),
                 _ => Vec::new(),
             },
             // Written, so that the pages exist before the clock runs.
@@ -123,7 +146,7 @@ impl Bench {
             if seconds > 0.0 {
                 best = best.max(work / seconds);
             }
-            if begin.elapsed() >= budget && self.passes >= PASSES {
+            if begin.elapsed() >= budget && self.passes > self.roof.least_passes() {
                 return best;
             }
         }
@@ -150,27 +173,28 @@ impl Bench {
                 black_box(&self.output);
                 (SWEEPS * VALUES) as f64
             }
-            Roof::Copy | Roof::Triad => {
-                let is_triad = self.roof == Roof::Triad;
+            Roof::Copy { .. } | Roof::Triad { .. } => {
+                let is_triad = matches!(self.roof, Roof::Triad { .. });
+                let length = self.input.len() - ALIGNED;
                 let begin = self
                     .output
                     .as_ptr()
                     .align_offset(size_of::<[f32; ALIGNED]>());
-                let a = &mut self.output[begin..][..COPIED];
-                let b = &black_box(&self.input)[..COPIED];
+                let a = &mut self.output[begin..][..length];
+                let b = &black_box(&self.input)[..length];
                 match (is_triad, self.passes.is_multiple_of(2)) {
                     (false, true) => a.copy_from_slice(b),
                     (_, is_cached) => self.level.run(Stream {
                         a,
                         b,
-                        c: is_triad.then(|| &black_box(&self.other)[..COPIED]),
+                        c: is_triad.then(|| &black_box(&self.other)[..length]),
                         scale: black_box(0.5),
                         is_cached,
                     }),
                 }
                 black_box(&self.output);
                 let arrays = if is_triad { 3 } else { 2 };
-                (arrays * size_of::<f32>() * COPIED) as f64
+                (arrays * size_of::<f32>() * length) as f64
             }
         }
     }
@@ -318,12 +342,30 @@ mod tests {
             Roof::Sigmoid,
             Roof::Tanh,
             Roof::Exp,
-            Roof::Copy,
-            Roof::Triad,
+            Roof::Copy { bytes: 1 << 20 },
+            Roof::Triad { bytes: 1 << 20 },
+            Roof::Triad { bytes: 0 },
         ] {
-            let rate = measure(roof, 1, BUDGET);
+            let rate = measure(roof, 2, BUDGET);
             // A processor that does less than a million a second would not run this test.
             assert!(rate.is_finite() && rate > 1e6, "{roof:?} {rate}");
+        }
+    }
+
+    #[test]
+    fn threads_share_the_streamed_arrays() {
+        for (threads, values) in [(1, 1 << 18), (2, 1 << 17), (3, 87_392)] {
+            assert_eq!(Roof::Copy { bytes: 1 << 20 }.values(threads), values);
+        }
+        // A pass counts what it reads and writes: two arrays, or three.
+        for (roof, arrays) in [
+            (Roof::Copy { bytes: 4096 }, 2.0),
+            (Roof::Triad { bytes: 4096 }, 3.0),
+        ] {
+            let mut bench = Bench::new(roof, simd::level(), 1);
+            for bytes in [bench.pass(), bench.pass()] {
+                assert!((bytes - 4096.0 * arrays).abs() < 1e-9, "{roof:?} {bytes}");
+            }
         }
     }
 
@@ -338,7 +380,7 @@ mod tests {
             (Roof::Exp, [f32::exp; 2]),
         ];
         for (roof, passes) in exact {
-            let mut bench = Bench::new(roof, simd::level());
+            let mut bench = Bench::new(roof, simd::level(), 1);
             for exact in passes {
                 bench.pass();
                 for (x, y) in bench.input.iter().zip(&bench.output) {
@@ -380,7 +422,7 @@ mod tests {
 
     #[test]
     fn the_product_is_a_product() {
-        let mut bench = Bench::new(Roof::Product, simd::level());
+        let mut bench = Bench::new(Roof::Product, simd::level(), 1);
         bench.pass();
         let expected: f64 = (0..SIDE)
             .map(|k| f64::from(bench.input[3 * SIDE + k]) * f64::from(bench.other[k * SIDE + 7]))
