@@ -59,7 +59,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The directory holds something that is not a run.
-    #[error("`{}` is not a run directory: it has no `{missing}`; choose another with --out", path.display())]
+    #[error("`{}` is not a run directory: it has no `{missing}`; `ncps runs` lists those there are, and `ncps train --out` makes one elsewhere", path.display())]
     NotARun {
         /// The directory.
         path: PathBuf,

@@ -37,10 +37,11 @@ pub(crate) fn check(plan: &Plan, train: &TrainConfig, limit: Option<u64>) -> Res
     }
 }
 
-/// Half the batch with twice the accumulation: the same gradients up to rounding. None for batches that have no half.
+/// Half the batch with twice the accumulation: the same gradients up to rounding. None for batches that have no half, and where the
+/// state is carried from window to window, so that each place in a batch is a series.
 pub fn smaller(train: &TrainConfig) -> Option<(usize, usize)> {
     let is_even = train.batch_size > 1 && train.batch_size.is_multiple_of(2);
-    is_even.then(|| (train.batch_size / 2, train.accumulate * 2))
+    (is_even && !train.stateful).then(|| (train.batch_size / 2, train.accumulate * 2))
 }
 
 /// Refuses a network whose weights alone are beyond the memory, before they are made.
@@ -87,6 +88,11 @@ mod tests {
             ..TrainConfig::default()
         };
         assert_eq!(smaller(&train), Some((24, 6)));
+        let carried = TrainConfig {
+            stateful: true,
+            ..train
+        };
+        assert_eq!(smaller(&carried), None);
         for batch_size in [1, 7] {
             let odd = TrainConfig {
                 batch_size,

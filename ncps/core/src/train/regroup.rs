@@ -13,12 +13,13 @@ pub(super) struct Regrouped {
     pub(super) steps_per_epoch: usize,
 }
 
-/// How many batches take the place of one, where each update is of as many samples as before.
+/// How many batches take the place of one, where each update is of as many samples as before. A state that is carried makes the
+/// batch part of what is computed: each of its places is a series.
 pub(super) fn factor(saved: &TrainConfig, given: &TrainConfig) -> Option<usize> {
     let factor = saved.batch_size.checked_div(given.batch_size)?;
     let is_whole = given.batch_size.checked_mul(factor) == Some(saved.batch_size);
     let is_same = saved.accumulate.checked_mul(factor) == Some(given.accumulate);
-    (factor > 1 && is_whole && is_same).then_some(factor)
+    (factor > 1 && is_whole && is_same && !given.stateful).then_some(factor)
 }
 
 impl Progress {
@@ -174,6 +175,9 @@ mod tests {
         ] {
             assert_eq!(of(saved, given), None, "{saved:?} {given:?}");
         }
+        let mut carried = config(32, 2);
+        carried.stateful = true;
+        assert_eq!(factor(&config(64, 1), &carried), None);
     }
 
     #[test]
