@@ -11,6 +11,7 @@ use crate::leak::{self, Leak, LeakPolicy, PartsSeen};
 use crate::missing::{FeatureKind, Missing};
 use crate::normalise::{Fitter, NormaliseConfig, Normaliser, Scale, Scaling, apply};
 use crate::order::{Duplicates, OutOfOrder};
+use crate::parallel;
 use crate::random::Random;
 use crate::sampling::Sampling;
 use crate::series::{RawSeries, Series};
@@ -152,10 +153,7 @@ impl Assembly {
         let augment = self.augment(&normaliser);
         let layout = self.layout(&windows, time.is_some());
         let preparation = self.preparation(&normaliser, time.as_ref());
-        let series: Vec<Series> = series
-            .into_iter()
-            .map(|one| preparation.apply(one))
-            .collect();
+        let series: Vec<Series> = parallel::map(series, |one| preparation.apply(one));
         let series = Arc::new(series);
         let set = |windows| WindowSet::new(Arc::clone(&series), windows, layout);
         let dataset = Dataset {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::dataset::{DataSchema, Dataset, Task};
+use crate::error::Result;
 use crate::window::WindowSet;
 
 /// A trivial prediction and how good it is.
@@ -69,7 +70,7 @@ fn persistence(schema: &DataSchema, part: &WindowSet, features: &[usize]) -> BTr
             }
         }
     });
-    visited.map_or_else(|_| BTreeMap::new(), |()| errors.finish())
+    told(visited, errors)
 }
 
 fn mean(dataset: &Dataset, part: &WindowSet) -> BTreeMap<String, f64> {
@@ -91,9 +92,18 @@ fn mean(dataset: &Dataset, part: &WindowSet) -> BTreeMap<String, f64> {
             }
         }
     });
-    summed
-        .and(visited)
-        .map_or_else(|_| BTreeMap::new(), |()| errors.finish())
+    told(summed.and(visited), errors)
+}
+
+/// The metrics, or none and a word of why.
+fn told(visited: Result<()>, errors: Errors) -> BTreeMap<String, f64> {
+    match visited {
+        Ok(()) => errors.finish(),
+        Err(error) => {
+            tracing::warn!("there is no baseline: {error}");
+            BTreeMap::new()
+        }
+    }
 }
 
 /// Whether a step has all its targets.

@@ -101,7 +101,7 @@ impl EmbeddedConfig {
 
     fn drug_concentration(&self) -> Result<Dataset> {
         let path = Path::new("drug_concentration.csv (embedded)");
-        let frame = csv::parse(path, DRUG_CONCENTRATION.as_bytes().to_vec(), ',', None)?;
+        let frame = csv::parse(path, DRUG_CONCENTRATION.as_bytes(), ',', None)?;
         let features = ["concentration_mg_per_l", "dose_mg_per_kg"]
             .map(str::to_owned)
             .to_vec();

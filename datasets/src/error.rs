@@ -94,6 +94,26 @@ pub enum Error {
         /// The series.
         series: String,
     },
+    /// A row group of a streamed file is too large to be read within bounds.
+    #[error(
+        "`{path}`: row group {group} has {rows} rows, which take {bytes} bytes, and row groups are read whole: at most {limit} bytes are taken \
+         while `data.streaming` is on. Write the file with row groups of {advised} rows (`row_group_size` of pyarrow and polars), or load \
+         it into memory"
+    )]
+    LargeRowGroup {
+        /// The file.
+        path: PathBuf,
+        /// The row group, counted from 1.
+        group: usize,
+        /// Its rows.
+        rows: u64,
+        /// Bytes of the columns that are read.
+        bytes: u64,
+        /// The most that are read.
+        limit: u64,
+        /// Rows of a group that would do.
+        advised: u64,
+    },
     /// A file has no data rows.
     #[error("`{path}` is empty: expected a header and at least one row of data")]
     EmptyFile {

@@ -1,5 +1,7 @@
 //! A small column table: what every tabular reader gives and every writer takes.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, nearest};
@@ -157,8 +159,13 @@ impl Frame {
     /// # Errors
     /// [`Error::UnknownColumn`], or [`Error::NotANumber`] with the first row that holds something else.
     pub fn numbers(&self, name: &str) -> Result<Vec<f64>> {
+        self.number_slice(name).map(<[f64]>::to_vec)
+    }
+
+    /// As [`Frame::numbers`], where they lie.
+    pub(crate) fn number_slice(&self, name: &str) -> Result<&[f64]> {
         match self.column(name)? {
-            Column::Number(values) => Ok(values.clone()),
+            Column::Number(values) => Ok(values),
             Column::Text(values) => Err(self.first_text(name, values)),
             Column::Instant(_) => Err(self.not_a_number(name, 1, "a date")),
             Column::Other(kind) => Err(self.not_a_number(name, 1, kind)),
@@ -171,6 +178,26 @@ impl Frame {
         match values.iter().position(|value| !value.is_finite()) {
             None => Ok(values),
             Some(row) => Err(self.not_finite(name, row, values[row])),
+        }
+    }
+
+    /// A column as numbers of its different values, in the order in which they first appear, and these values as of [`Frame::keys`].
+    pub(crate) fn codes(&self, name: &str) -> Result<(Vec<u32>, Vec<String>)> {
+        let missing = |row| self.not_finite(name, row, f64::NAN);
+        match self.column(name)? {
+            Column::Number(values) | Column::Instant(values) => {
+                match values.iter().position(|value| value.is_nan()) {
+                    Some(row) => Err(missing(row)),
+                    None => Ok(coded(values.iter().map(|value| value.to_bits()), |bits| {
+                        f64::from_bits(bits).to_string()
+                    })),
+                }
+            }
+            Column::Text(values) => match values.iter().position(Option::is_none) {
+                Some(row) => Err(missing(row)),
+                None => Ok(coded(values.iter().flatten(), String::clone)),
+            },
+            Column::Other(kind) => Err(self.not_a_number(name, 1, kind)),
         }
     }
 
@@ -364,6 +391,29 @@ impl Frame {
             found,
         }
     }
+}
+
+/// Numbers the different values in the order in which they first appear, and names them.
+fn coded<T: Copy + Eq + Hash>(
+    values: impl Iterator<Item = T>,
+    name: impl Fn(T) -> String,
+) -> (Vec<u32>, Vec<String>) {
+    let mut known: HashMap<T, u32> = HashMap::new();
+    let mut names = Vec::new();
+    // Rows of one series mostly stand together.
+    let mut last: Option<(T, u32)> = None;
+    let codes = values.map(|value| {
+        if let Some((_, code)) = last.filter(|(before, _)| *before == value) {
+            return code;
+        }
+        let code = *known.entry(value).or_insert_with(|| {
+            names.push(name(value));
+            names.len() as u32 - 1
+        });
+        last = Some((value, code));
+        code
+    });
+    (codes.collect(), names)
 }
 
 /// The error for a column that is not there, with the nearest name that is.

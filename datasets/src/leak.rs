@@ -1,11 +1,12 @@
 //! Whether one part of the data knows of another: rows that are in two parts, and series that are the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{DefaultHasher, Hasher};
 
 use serde::{Deserialize, Serialize};
 
+use crate::parallel;
 use crate::series::RawSeries;
 use crate::window::Window;
 
@@ -104,12 +105,19 @@ pub(crate) fn find(parts: &PartsSeen<'_>) -> Vec<Leak> {
     for spans in spans.values_mut() {
         spans.sort_unstable();
     }
-    let mut known: HashMap<u64, usize> = HashMap::new();
-    for &series in spans.keys() {
-        if let Some(print) = print(&parts.series[series]) {
-            known.insert(print, series);
-        }
-    }
+    // Prints are taken of series of equal length only: they cost a pass over the values.
+    let mut used: Vec<usize> = spans.keys().copied().collect();
+    used.sort_unstable();
+    let others = parts.others.iter().flat_map(|(_, windows)| *windows);
+    let lengths: HashSet<usize> = others.map(|one| parts.series[one.series].rows).collect();
+    used.retain(|&series| lengths.contains(&parts.series[series].rows));
+    let prints = parallel::map(used.clone(), |series| print(&parts.series[series]));
+    let known: HashMap<u64, usize> = prints
+        .into_iter()
+        .zip(&used)
+        .filter_map(|(print, &series)| Some((print?, series)))
+        .collect();
+    let training: HashSet<usize> = used.iter().map(|&one| parts.series[one].rows).collect();
     for (part, windows) in parts.others {
         let shares = |window: &&Window| {
             let end = window.start + window.steps + parts.horizon;
@@ -136,7 +144,11 @@ pub(crate) fn find(parts: &PartsSeen<'_>) -> Vec<Leak> {
         let mut used: Vec<usize> = windows.iter().map(|window| window.series).collect();
         used.dedup();
         for series in used {
-            let same = print(&parts.series[series]).and_then(|print| known.get(&print));
+            let one = &parts.series[series];
+            if !training.contains(&one.rows) {
+                continue;
+            }
+            let same = print(one).and_then(|print| known.get(&print));
             if let Some(&training) = same.filter(|training| **training != series) {
                 leaks.push(Leak::SameSeries {
                     part,
@@ -161,8 +173,12 @@ fn print(series: &RawSeries) -> Option<u64> {
         return None;
     }
     let mut hasher = DefaultHasher::new();
-    for value in series.features.iter().chain(&series.targets) {
-        value.to_bits().hash(&mut hasher);
+    for values in [&series.features, &series.targets] {
+        // A few large writes: one for each value takes longer than reading it from a file.
+        for block in values.chunks(1024) {
+            let bytes: Vec<u8> = block.iter().flat_map(|value| value.to_le_bytes()).collect();
+            hasher.write(&bytes);
+        }
     }
     Some(hasher.finish())
 }

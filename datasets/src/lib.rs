@@ -37,6 +37,7 @@ mod leak;
 mod missing;
 mod normalise;
 mod order;
+mod parallel;
 pub mod parse;
 mod predict;
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::parallel;
+
 /// What to scale, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -182,16 +184,22 @@ impl Fitter {
     }
 }
 
+/// Rows that one core scales at once; more are worth another core's while.
+const SCALED: usize = 1 << 14;
+
 /// Scales rows of values in place; identities leave every bit alone.
 pub(crate) fn apply(values: &mut [f32], scales: &[Scale]) {
     if scales.iter().all(Scale::is_identity) {
         return;
     }
-    for row in values.chunks_exact_mut(scales.len()) {
-        for (value, scale) in row.iter_mut().zip(scales) {
-            *value = scale.apply(f64::from(*value)) as f32;
+    let pieces = values.chunks_mut(SCALED * scales.len());
+    parallel::map(pieces.collect(), |piece| {
+        for row in piece.chunks_exact_mut(scales.len()) {
+            for (value, scale) in row.iter_mut().zip(scales) {
+                *value = scale.apply(f64::from(*value)) as f32;
+            }
         }
-    }
+    });
 }
 
 #[cfg(test)]

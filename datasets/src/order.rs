@@ -60,10 +60,14 @@ impl OutOfOrder {
 }
 
 impl Duplicates {
-    /// Runs of ordered rows that become one row each: where they begin, and the end of the last; or a repeated row.
-    pub(crate) fn runs(self, times: &[f64], rows: &[usize]) -> Result<Vec<Vec<usize>>, usize> {
+    /// Runs of ordered rows that become one row each, or a repeated row.
+    pub(crate) fn runs(self, times: &[f64], rows: Vec<usize>) -> Result<Runs, usize> {
+        let is_rising = || rows.windows(2).all(|pair| times[pair[0]] < times[pair[1]]);
+        if self == Self::Keep || is_rising() {
+            return Ok(Runs::Single(rows));
+        }
         let mut runs: Vec<Vec<usize>> = Vec::with_capacity(rows.len());
-        for &row in rows {
+        for row in rows {
             match runs.last_mut() {
                 Some(run) if self != Self::Keep && times[run[0]] >= times[row] => match self {
                     Self::Error => return Err(row),
@@ -74,7 +78,26 @@ impl Duplicates {
                 _ => runs.push(vec![row]),
             }
         }
-        Ok(runs)
+        Ok(Runs::Joined(runs))
+    }
+}
+
+/// Rows in the order of time, some of which become one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Runs {
+    /// Each stays one.
+    Single(Vec<usize>),
+    /// Those of a list become one.
+    Joined(Vec<Vec<usize>>),
+}
+
+impl Runs {
+    /// The first row of each.
+    pub(crate) fn firsts(&self) -> Vec<usize> {
+        match self {
+            Self::Single(rows) => rows.clone(),
+            Self::Joined(runs) => runs.iter().map(|run| run[0]).collect(),
+        }
     }
 }
 
@@ -112,13 +135,16 @@ mod tests {
     #[test]
     fn rows_of_one_time_are_kept_chosen_or_joined() {
         let rows = [0, 2, 1, 3, 4, 5];
-        let runs = |policy: Duplicates| policy.runs(&TIMES, &rows);
-        let singles = |rows: &[usize]| Ok(rows.iter().map(|&row| vec![row]).collect::<Vec<_>>());
-        assert_eq!(runs(Duplicates::Keep), singles(&rows));
+        let runs = |policy: Duplicates| policy.runs(&TIMES, rows.to_vec());
+        let singles =
+            |rows: &[usize]| Ok(Runs::Joined(rows.iter().map(|&row| vec![row]).collect()));
+        assert_eq!(runs(Duplicates::Keep), Ok(Runs::Single(rows.to_vec())));
+        let rising = Duplicates::Mean.runs(&TIMES, vec![0, 2, 3, 4]);
+        assert_eq!(rising, Ok(Runs::Single(vec![0, 2, 3, 4])));
         assert_eq!(runs(Duplicates::Error), Err(3));
         assert_eq!(runs(Duplicates::First), singles(&[0, 2, 1, 4]));
         assert_eq!(runs(Duplicates::Last), singles(&[0, 2, 3, 5]));
-        let joined = vec![vec![0], vec![2], vec![1, 3], vec![4, 5]];
+        let joined = Runs::Joined(vec![vec![0], vec![2], vec![1, 3], vec![4, 5]]);
         assert_eq!(runs(Duplicates::Mean), Ok(joined));
     }
 

@@ -17,7 +17,7 @@ const NAME: &str = "bytes in memory";
 /// # Errors
 /// As [`Frame::read`].
 pub fn csv(bytes: &[u8], delimiter: char) -> Result<Frame> {
-    csv::parse(Path::new(NAME), bytes.to_vec(), delimiter, None)
+    csv::parse(Path::new(NAME), bytes, delimiter, None)
 }
 
 /// Reads an Arrow IPC file.

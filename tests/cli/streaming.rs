@@ -92,3 +92,29 @@ fn kept_rows_are_listed_and_removed() {
     assert!(cache(&["--remove"]).contains("removed"));
     assert_eq!(cache(&["--json"]), "");
 }
+
+#[test]
+fn streamed_data_are_timed_and_evaluated_from_the_kept_rows() {
+    let here = workplace();
+    train(&here, &["--set", "train.epochs=1"]);
+    let run = |arguments: &[&str]| {
+        let mut command = here.command(arguments);
+        let output = command.env("XDG_CACHE_HOME", here.path("cache")).output();
+        let output = output.unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let evaluated = run(&["eval", "runs/stream", "--json"]);
+    let summary = here.json("runs/stream/summary.json");
+    for part in ["test", "baseline"] {
+        assert_eq!(evaluated[part], summary[part], "{part}");
+    }
+    let speed = run(&["data", "speed", "stream.toml", "--json"]);
+    assert_eq!(speed["time"], 12);
+    assert!(speed["steps_per_second"].as_f64().unwrap() > 0.0);
+    assert!(speed["read_seconds"].is_null());
+    // All of them used the rows that the run had kept.
+    let kept = std::fs::read_dir(here.path("cache/ncps/data")).unwrap();
+    assert_eq!(kept.count(), 1);
+}

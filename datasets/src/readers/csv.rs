@@ -1,62 +1,37 @@
-//! CSV by polars, behind a check of the file's shape that polars does not make (ragged rows, stray quotes).
+//! CSV: a check of the file's shape (ragged rows, stray quotes), then its values, piece by piece on all cores.
 
-use std::io::Cursor;
+use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
-use polars::prelude::{CsvReadOptions, DataFrame, DataType, Field, Schema, SerReader};
-
+use super::csv_values;
 use crate::error::{Error, Result};
-use crate::frame::{Column, Frame, unknown_column};
-
-/// Spellings of "no value".
-const MISSING: [&str; 7] = ["", "NA", "N/A", "NaN", "nan", "null", "None"];
+use crate::frame::{Frame, unknown_column};
 
 /// The name of a first column that the header leaves out, as R's `write.table` does with the names of the rows.
 const ROW_NAMES: &str = "row";
 
+/// Bytes of a piece: enough to be worth a thread's while, and many for each core.
+const PIECE: usize = 1 << 20;
+
 /// Reads all columns, or the named ones, as numbers where every value is one and as text elsewhere.
 pub(crate) fn read(path: &Path, delimiter: char, columns: Option<&[String]>) -> Result<Frame> {
     let bytes = super::read_bytes(path)?;
-    parse(path, bytes, delimiter, columns)
+    parse(path, &bytes, delimiter, columns)
 }
 
 /// Reads a CSV text held in memory; `path` is what errors call it.
 pub(crate) fn parse(
     path: &Path,
-    bytes: Vec<u8>,
+    bytes: &[u8],
     delimiter: char,
     columns: Option<&[String]>,
 ) -> Result<Frame> {
     let delimiter = single_byte(delimiter)?;
     let text = Text::check(path, bytes, delimiter)?;
     let selected = select(path, &text.header, columns)?;
-    let numbers = text.frame(path, &selected, DataType::Float64)?;
-    let mut parsed = Vec::with_capacity(selected.len());
-    let mut undecided = Vec::new();
-    for &index in &selected {
-        let values = float_column(path, &numbers, &text.header[index])?;
-        if values.iter().any(|value| value.is_none()) {
-            undecided.push(index);
-        }
-        parsed.push(Column::Number(
-            values.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect(),
-        ));
-    }
-    if !undecided.is_empty() {
-        let texts = text.frame(path, &undecided, DataType::String)?;
-        for index in undecided {
-            let slot = selected
-                .iter()
-                .position(|&other| other == index)
-                .unwrap_or(0);
-            parsed[slot] = text_column(path, &texts, &text.header[index])?;
-        }
-    }
-    let names = selected
-        .iter()
-        .map(|&index| text.header[index].clone())
-        .collect();
+    let parsed = csv_values::columns(&text, &selected);
+    let name = |&index: &usize| text.header[index].clone();
+    let names = selected.iter().map(name).collect();
     Ok(Frame::from_columns(path, names, parsed, text.rows))
 }
 
@@ -86,116 +61,119 @@ fn select(path: &Path, header: &[String], columns: Option<&[String]>) -> Result<
     columns.iter().map(index).collect()
 }
 
-/// A CSV text whose shape has been checked: a rectangle of UTF-8 fields, no blank lines.
-struct Text {
-    bytes: Vec<u8>,
-    delimiter: u8,
-    header: Vec<String>,
-    rows: usize,
+/// A CSV text whose shape has been checked: a rectangle of UTF-8 fields.
+pub(super) struct Text<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) delimiter: u8,
+    pub(super) header: Vec<String>,
+    pub(super) rows: usize,
+    /// The records in order, cut into pieces of about the same size.
+    pub(super) pieces: Vec<Piece>,
 }
 
-impl Text {
-    fn check(path: &Path, mut bytes: Vec<u8>, delimiter: u8) -> Result<Self> {
-        if bytes.starts_with(b"\xef\xbb\xbf") {
-            bytes.drain(..3);
-        }
+/// Whole records, and how many of them are rows.
+#[derive(Default)]
+pub(super) struct Piece {
+    pub(super) bytes: Range<usize>,
+    pub(super) rows: usize,
+}
+
+impl<'a> Text<'a> {
+    fn check(path: &Path, bytes: &'a [u8], delimiter: u8) -> Result<Self> {
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(Error::EmptyFile {
                 path: path.to_path_buf(),
             });
         }
-        if let Err(error) = std::str::from_utf8(&bytes) {
+        if let Err(error) = std::str::from_utf8(bytes) {
             let reason = format!(
                 "byte {} is not UTF-8 text: save the file as UTF-8",
                 error.valid_up_to()
             );
             return Err(malformed(path, reason));
         }
-        let mut header = Vec::new();
-        let mut has_row_names = false;
-        let mut rows = 0;
-        let mut blank = Vec::new();
-        let mut at = 0;
-        while at < bytes.len() {
-            let record =
-                Record::scan(&bytes, at, delimiter).map_err(|stray| stray.error(path, rows))?;
-            if record.is_blank {
-                blank.push(at..record.end);
-            } else if header.is_empty() {
-                header = names(&bytes[at..record.end], delimiter);
-            } else {
-                rows += 1;
-                if rows == 1 && record.fields == header.len() + 1 {
-                    header.insert(0, ROW_NAMES.to_owned());
-                    has_row_names = true;
-                }
-                if record.fields != header.len() {
-                    return Err(Error::RaggedRow {
-                        path: path.to_path_buf(),
-                        row: rows,
-                        found: record.fields,
-                        expected: header.len(),
-                    });
-                }
-            }
-            at = record.end;
-        }
-        check_header(path, &header, rows)?;
-        drop_blank_lines(path, &mut bytes, blank, header.len())?;
-        if has_row_names {
-            // Only decoration stood before the header, and that is gone.
-            let column = format!("{ROW_NAMES}{}", char::from(delimiter));
-            bytes.splice(..0, column.into_bytes());
-        }
-        Ok(Self {
+        let has_quotes = memchr::memchr(b'"', bytes).is_some();
+        let mut text = Self {
             bytes,
             delimiter,
-            header,
-            rows,
-        })
+            header: Vec::new(),
+            rows: 0,
+            pieces: Vec::new(),
+        };
+        let mut blank = Vec::new();
+        let mut piece = Piece::default();
+        let mut at = 0;
+        while at < bytes.len() {
+            let record = match has_quotes {
+                true => Record::scan(bytes, at, delimiter)
+                    .map_err(|stray| stray.error(path, text.rows))?,
+                false => Record::line(bytes, at, delimiter),
+            };
+            if record.is_blank {
+                blank.push(at..record.end);
+            } else if text.header.is_empty() {
+                text.header = names(&bytes[at..record.end], delimiter);
+                piece.bytes = record.end..record.end;
+            } else {
+                text.add_row(path, record.fields)?;
+                piece.rows += 1;
+            }
+            piece.bytes.end = record.end;
+            at = record.end;
+            if piece.bytes.len() >= PIECE {
+                let next = at..at;
+                text.pieces.push(std::mem::take(&mut piece));
+                piece.bytes = next;
+            }
+        }
+        text.pieces.push(piece);
+        check_header(path, &text.header, text.rows)?;
+        check_blank_lines(path, bytes, &blank, text.header.len())?;
+        Ok(text)
     }
 
-    fn frame(&self, path: &Path, columns: &[usize], kind: DataType) -> Result<DataFrame> {
-        let fields = self
-            .header
-            .iter()
-            .map(|name| Field::new(name.as_str().into(), kind.clone()));
-        let schema: Schema = fields.collect();
-        let frame = CsvReadOptions::default()
-            .with_schema(Some(Arc::new(schema)))
-            .with_projection(Some(Arc::new(columns.to_vec())))
-            .with_ignore_errors(true)
-            .map_parse_options(|options| options.with_separator(self.delimiter))
-            .into_reader_with_file_handle(Cursor::new(self.bytes.as_slice()))
-            .finish()
-            .map_err(|error| malformed(path, error.to_string()))?;
-        if frame.height() != self.rows {
-            let reason = format!(
-                "{} rows were expected, {} were read",
-                self.rows,
-                frame.height()
-            );
-            return Err(malformed(path, reason));
+    fn add_row(&mut self, path: &Path, fields: usize) -> Result<()> {
+        self.rows += 1;
+        if self.rows == 1 && fields == self.header.len() + 1 {
+            self.header.insert(0, ROW_NAMES.to_owned());
         }
-        Ok(frame)
+        if fields == self.header.len() {
+            return Ok(());
+        }
+        Err(Error::RaggedRow {
+            path: path.to_path_buf(),
+            row: self.rows,
+            found: fields,
+            expected: self.header.len(),
+        })
+    }
+}
+
+/// Whether a line begins and ends at `at`, and where the next one begins.
+pub(super) fn after_blank_line(bytes: &[u8], at: usize) -> Option<usize> {
+    match &bytes[at..] {
+        [b'\n', ..] => Some(at + 1),
+        [b'\r', b'\n', ..] => Some(at + 2),
+        [b'\r'] => Some(at + 1),
+        _ => None,
     }
 }
 
 /// Blank lines are decoration, except between the rows of a single column, where one may stand for a lost value.
-fn drop_blank_lines(
+fn check_blank_lines(
     path: &Path,
-    bytes: &mut Vec<u8>,
-    blank: Vec<std::ops::Range<usize>>,
+    bytes: &[u8],
+    blank: &[Range<usize>],
     width: usize,
 ) -> Result<()> {
-    for range in blank.into_iter().rev() {
-        let is_inside = range.start > 0 && range.end < bytes.len();
-        if width == 1 && is_inside {
-            let reason =
-                "a blank line in a file of one column: remove it, or write the missing value";
-            return Err(malformed(path, reason.to_owned()));
-        }
-        bytes.drain(range);
+    let is_inside = |range: &Range<usize>| {
+        let rest = &bytes[range.end..];
+        range.start > 0 && !rest.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
+    };
+    if width == 1 && blank.iter().any(is_inside) {
+        let reason = "a blank line in a file of one column: remove it, or write the missing value";
+        return Err(malformed(path, reason.to_owned()));
     }
     Ok(())
 }
@@ -225,7 +203,7 @@ struct Record {
 }
 
 /// A quote where RFC 4180 allows none.
-enum StrayQuote {
+pub(super) enum StrayQuote {
     InField,
     NeverClosed,
 }
@@ -243,6 +221,18 @@ impl StrayQuote {
 }
 
 impl Record {
+    /// A line of a text without quotes.
+    fn line(bytes: &[u8], start: usize, delimiter: u8) -> Self {
+        let rest = &bytes[start..];
+        let length = memchr::memchr(b'\n', rest);
+        let line = &rest[..length.unwrap_or(rest.len())];
+        Self {
+            fields: 1 + memchr::memchr_iter(delimiter, line).count(),
+            end: start + line.len() + usize::from(length.is_some()),
+            is_blank: matches!(line, b"" | b"\r"),
+        }
+    }
+
     fn scan(bytes: &[u8], start: usize, delimiter: u8) -> std::result::Result<Self, StrayQuote> {
         let mut at = start;
         let mut fields = 1;
@@ -273,7 +263,7 @@ impl Record {
 }
 
 /// The place behind a quoted field that began before `at`: a delimiter, a line feed or the end.
-fn after_quoted(
+pub(super) fn after_quoted(
     bytes: &[u8],
     mut at: usize,
     delimiter: u8,
@@ -308,38 +298,6 @@ fn names(line: &[u8], delimiter: u8) -> Vec<String> {
     names.iter().map(|name| name.trim().to_owned()).collect()
 }
 
-fn float_column(path: &Path, frame: &DataFrame, name: &str) -> Result<Vec<Option<f64>>> {
-    let column = frame
-        .column(name)
-        .map_err(|error| malformed(path, error.to_string()))?;
-    let floats = column
-        .f64()
-        .map_err(|error| malformed(path, error.to_string()))?;
-    Ok(floats.iter().collect())
-}
-
-/// Numbers if every present value is one (blanks around it allowed), else text.
-fn text_column(path: &Path, frame: &DataFrame, name: &str) -> Result<Column> {
-    let column = frame
-        .column(name)
-        .map_err(|error| malformed(path, error.to_string()))?;
-    let texts = column
-        .str()
-        .map_err(|error| malformed(path, error.to_string()))?;
-    let present = |text: Option<&str>| -> Option<String> {
-        text.map(str::trim)
-            .filter(|text| !MISSING.contains(text))
-            .map(str::to_owned)
-    };
-    let values: Vec<Option<String>> = texts.iter().map(present).collect();
-    let number = |text: &Option<String>| match text {
-        Some(text) => text.parse::<f64>().ok(),
-        None => Some(f64::NAN),
-    };
-    let numbers: Option<Vec<f64>> = values.iter().map(number).collect();
-    Ok(numbers.map_or(Column::Text(values), Column::Number))
-}
-
 fn malformed(path: &Path, reason: String) -> Error {
     Error::Malformed {
         path: path.to_path_buf(),
@@ -355,7 +313,7 @@ mod tests {
     use super::*;
 
     fn parse_text(text: &str) -> Result<Frame> {
-        parse(Path::new("t.csv"), text.as_bytes().to_vec(), ',', None)
+        parse(Path::new("t.csv"), text.as_bytes(), ',', None)
     }
 
     #[test]
@@ -372,7 +330,7 @@ mod tests {
     #[test]
     fn only_named_columns_are_read() {
         let wanted = ["c".to_owned(), "a".to_owned()];
-        let bytes = b"a,b,c\n1,2,3\n4,5,6".to_vec();
+        let bytes = b"a,b,c\n1,2,3\n4,5,6";
         let frame = parse(Path::new("t.csv"), bytes, ',', Some(&wanted)).unwrap();
         assert_eq!(frame.names(), wanted);
         assert_eq!(frame.numbers("c").unwrap(), [3.0, 6.0]);
@@ -392,7 +350,7 @@ mod tests {
         assert_eq!(frame.numbers("a").unwrap(), [5.0, 6.0]);
         assert_eq!(frame.keys("b").unwrap(), ["x", "y"]);
         let wanted = ["b".to_owned()];
-        let frame = parse(Path::new("t.csv"), text.into(), ',', Some(&wanted)).unwrap();
+        let frame = parse(Path::new("t.csv"), text.as_bytes(), ',', Some(&wanted)).unwrap();
         assert_eq!(frame.keys("b").unwrap(), ["x", "y"]);
         assert!(matches!(
             parse_text("a,row\n1,5,6\n"),
@@ -447,7 +405,7 @@ mod tests {
     #[test]
     fn an_unknown_column_comes_with_the_nearest() {
         let wanted = ["Ligth".to_owned()];
-        let bytes = b"Light,CO2\n1,2\n".to_vec();
+        let bytes = b"Light,CO2\n1,2\n";
         let error = parse(Path::new("t.csv"), bytes, ',', Some(&wanted)).unwrap_err();
         assert!(
             matches!(&error, Error::UnknownColumn { nearest: Some(near), .. } if near == "Light")
@@ -466,7 +424,7 @@ mod tests {
             b"a,b\n\"1\"x,2\n",
             b"a\n\xff\xfe\n",
         ] {
-            let result = parse(Path::new("t.csv"), bytes.to_vec(), ',', None);
+            let result = parse(Path::new("t.csv"), bytes, ',', None);
             assert!(matches!(result, Err(Error::Malformed { .. })), "{bytes:?}");
         }
     }
@@ -476,12 +434,12 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let _ = parse(Path::new("t.csv"), bytes, ',', None);
+            let _ = parse(Path::new("t.csv"), &bytes, ',', None);
         }
 
         #[test]
         fn csv_like_text_never_panics(text in "[a-c0-9,.\"\r\n \t-]{0,200}") {
-            let _ = parse(Path::new("t.csv"), text.into_bytes(), ',', None);
+            let _ = parse(Path::new("t.csv"), text.as_bytes(), ',', None);
         }
 
         #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod arrow;
 pub(crate) mod csv;
+mod csv_values;
 pub(crate) mod idx;
 pub(crate) mod npy;
 pub(crate) mod npz;

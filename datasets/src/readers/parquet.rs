@@ -49,6 +49,11 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Frame> {
     table(path, &frame)
 }
 
+/// Bytes that the read columns of a row group may take at most, each value as a number of 8 bytes; copies of them are made.
+const LARGEST_GROUP: u64 = 512 << 20;
+/// Bytes of a row group that is advised instead.
+const GOOD_GROUP: u64 = 32 << 20;
+
 /// Reads a file one row group at a time, in memory for one of them.
 #[derive(Debug)]
 pub(crate) struct RowGroups {
@@ -91,6 +96,7 @@ impl RowGroups {
             if rows == 0 {
                 continue;
             }
+            group.check_size(path, self.next, columns, LARGEST_GROUP)?;
             check_pages(
                 path,
                 &mut self.file,
@@ -184,6 +190,38 @@ struct Group {
     chunks: Vec<Chunk>,
 }
 
+impl Group {
+    /// Refuses a group whose read columns take more than `limit` bytes: only whole groups can be read.
+    fn check_size(
+        &self,
+        path: &Path,
+        number: usize,
+        columns: Option<&[String]>,
+        limit: u64,
+    ) -> Result<()> {
+        let is_read = |chunk: &&Chunk| columns.is_none_or(|names| names.contains(&chunk.column));
+        let size = |chunk: &Chunk| chunk.values.max(0).unsigned_abs().saturating_mul(8);
+        let bytes: u64 = self
+            .chunks
+            .iter()
+            .filter(is_read)
+            .map(|chunk| size(chunk).max(chunk.unpacked))
+            .fold(0, u64::saturating_add);
+        if bytes <= limit {
+            return Ok(());
+        }
+        let each = bytes.div_ceil(self.rows.max(1));
+        Err(Error::LargeRowGroup {
+            path: path.to_path_buf(),
+            group: number,
+            rows: self.rows,
+            bytes,
+            limit,
+            advised: (GOOD_GROUP / each.max(1)).max(1),
+        })
+    }
+}
+
 /// The footer, and what it says of each row group.
 fn describe(path: &Path, file: impl MmapBytesReader) -> Result<(FileMetadataRef, Vec<Group>)> {
     guarded(path, || {
@@ -197,6 +235,7 @@ fn describe(path: &Path, file: impl MmapBytesReader) -> Result<(FileMetadataRef,
                     column: descriptor.path_in_schema.join("."),
                     range: column.byte_range(),
                     values: column.num_values(),
+                    unpacked: u64::try_from(column.uncompressed_size()).unwrap_or(0),
                     is_flat: descriptor.descriptor.max_rep_level == 0,
                 }
             });
@@ -316,6 +355,53 @@ mod tests {
             .and_then(|frame| frame.with_text("b", ["x", "y", "z"].map(String::from).to_vec()))
             .and_then(|frame| frame.write(path))
             .unwrap();
+    }
+
+    #[test]
+    fn a_row_group_beyond_the_bound_is_refused_with_a_size_that_would_do() {
+        let chunk = |column: &str, unpacked| Chunk {
+            column: column.to_owned(),
+            range: 0..1,
+            values: 1_000_000,
+            unpacked,
+            is_flat: true,
+        };
+        let group = Group {
+            rows: 1_000_000,
+            chunks: vec![chunk("a", 10), chunk("b", 24_000_000)],
+        };
+        let path = Path::new("t.parquet");
+        let check = |columns: Option<&[String]>, limit| group.check_size(path, 3, columns, limit);
+        let only_a = ["a".to_owned()];
+        assert!(check(Some(&only_a), 8_000_000).is_ok());
+        assert!(check(None, 32_000_000).is_ok());
+        let error = check(None, 31_999_999).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::LargeRowGroup {
+                    group: 3,
+                    bytes: 32_000_000,
+                    advised: 1_048_576,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(error.to_string().contains("row_group_size"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_grows_between_two_row_groups_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        write_sample(&path);
+        let mut groups = RowGroups::open(&path).unwrap();
+        assert!(groups.next(None).unwrap().is_some());
+        let mut file = File::options().append(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut file, b"more").unwrap();
+        let error = groups.next(None).unwrap_err();
+        assert!(matches!(error, Error::Changed { .. }), "{error}");
     }
 
     #[test]

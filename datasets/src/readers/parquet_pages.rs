@@ -27,6 +27,8 @@ pub(super) struct Chunk {
     pub(super) range: Range<u64>,
     /// Values, missing ones too.
     pub(super) values: i64,
+    /// Bytes of its pages without compression, as the footer states them.
+    pub(super) unpacked: u64,
     /// Whether values are rows: neither lists nor members of lists.
     pub(super) is_flat: bool,
 }

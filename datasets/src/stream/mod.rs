@@ -8,6 +8,7 @@
 
 mod convert;
 mod kept;
+mod leftover;
 mod reader;
 mod rows;
 mod store;
@@ -240,6 +241,9 @@ fn open(
         None => temporary(),
     };
     let is_temporary = cache.is_none();
+    if let Some(cache) = cache {
+        leftover::sweep(cache);
+    }
     if place.is_dir() {
         match Store::open(&place, key, is_temporary) {
             Ok(store) => return Ok(store),

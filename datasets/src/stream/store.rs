@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
+use super::leftover;
 use crate::error::{Error, Result};
 
 const ROWS: &str = "rows.f32";
@@ -54,6 +55,8 @@ pub(crate) struct Index {
 #[derive(Debug)]
 pub(crate) struct StoreWriter {
     folder: PathBuf,
+    /// Locked as long as the store is written: see [`super::leftover`].
+    lock: File,
     /// Where it goes when it is whole.
     place: PathBuf,
     rows: Checked,
@@ -101,14 +104,16 @@ impl StoreWriter {
     /// Begins a store that will be at `place`.
     pub(crate) fn create(place: &Path, key: &str, width: usize, has_times: bool) -> Result<Self> {
         let name = place.file_name().unwrap_or_default().to_string_lossy();
-        let folder = place.with_file_name(format!(".{name}.tmp-{}", std::process::id()));
+        let folder = leftover::unfinished(place, &name);
         std::fs::create_dir_all(&folder).map_err(|source| write_error(&folder, source))?;
+        let lock = leftover::lock(&folder).map_err(|source| write_error(&folder, source))?;
         let rows = Checked::create(&folder.join(ROWS))?;
         let times = has_times.then(|| Checked::create(&folder.join(TIMES)));
         Ok(Self {
             rows,
             times: times.transpose()?,
             place: place.to_path_buf(),
+            lock,
             folder,
             index: Index {
                 version: VERSION,
@@ -180,7 +185,9 @@ impl StoreWriter {
         if self.place.exists() {
             std::fs::remove_dir_all(&self.place).map_err(failed)?;
         }
-        std::fs::rename(&self.folder, &self.place).map_err(failed)
+        std::fs::rename(&self.folder, &self.place).map_err(failed)?;
+        leftover::unlock(self.lock, &self.place);
+        Ok(())
     }
 
     /// Removes what was written.

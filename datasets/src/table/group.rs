@@ -7,7 +7,8 @@ use crate::config::config;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::missing::{FeatureKind, Missing};
-use crate::order::{Duplicates, OutOfOrder, mean_of};
+use crate::order::{Duplicates, OutOfOrder, Runs, mean_of};
+use crate::parallel;
 use crate::series::RawSeries;
 use crate::time::{TimeConfig, TimeSchema, TimeUnit, parse_zone};
 
@@ -108,12 +109,12 @@ pub(crate) fn frame_series(
         let one = match (&times, &rules.time) {
             (Some(times), Some(time)) => {
                 let runs = ordered(frame, time, times, rows, &name)?;
-                let is_label = rules.are_labels;
+                let firsts = runs.firsts();
                 RawSeries {
-                    rows: runs.len(),
-                    times: Some(runs.iter().map(|run| times[run[0]]).collect()),
-                    features: join(features, &runs, false),
-                    targets: join(targets, &runs, is_label),
+                    rows: firsts.len(),
+                    times: Some(firsts.into_iter().map(|row| times[row]).collect()),
+                    features: rows_of(features, &runs, false),
+                    targets: rows_of(targets, &runs, rules.are_labels),
                     ..RawSeries::default()
                 }
             }
@@ -144,7 +145,7 @@ fn ordered(
     times: &[f64],
     rows: Vec<usize>,
     series: &str,
-) -> Result<Vec<Vec<usize>>> {
+) -> Result<Runs> {
     let rows = time
         .out_of_order
         .arrange(times, rows)
@@ -155,7 +156,7 @@ fn ordered(
             row: row + 1,
         })?;
     time.duplicates
-        .runs(times, &rows)
+        .runs(times, rows)
         .map_err(|row| Error::TimeTwice {
             path: frame.path().to_path_buf(),
             column: time.column.clone(),
@@ -172,8 +173,8 @@ struct Group {
 
 /// The rows of each group in order of first appearance; without a group column, all rows under the file's name.
 fn groups(frame: &Frame, rules: &SeriesRules<'_>) -> Result<Vec<Group>> {
-    let names = rules.group.map(|group| frame.keys(group)).transpose()?;
-    let parts = rules.part.map(|part| frame.keys(part)).transpose()?;
+    let names = rules.group.map(|group| frame.codes(group)).transpose()?;
+    let parts = rules.part.map(|part| frame.codes(part)).transpose()?;
     let name = stem(frame.path());
     if names.is_none() && parts.is_none() {
         return Ok(vec![Group {
@@ -182,15 +183,21 @@ fn groups(frame: &Frame, rules: &SeriesRules<'_>) -> Result<Vec<Group>> {
             rows: (0..frame.rows()).collect(),
         }]);
     }
-    let mut places: HashMap<(&str, Option<&str>), usize> = HashMap::new();
+    let code = |column: &Option<(Vec<u32>, Vec<String>)>, row: usize| {
+        column.as_ref().map(|(codes, _)| codes[row])
+    };
+    let value = |column: &Option<(Vec<u32>, Vec<String>)>, code: Option<u32>| {
+        let (_, values) = column.as_ref()?;
+        values.get(code? as usize).cloned()
+    };
+    let mut places: HashMap<(Option<u32>, Option<u32>), usize> = HashMap::new();
     let mut groups: Vec<Group> = Vec::new();
     for row in 0..frame.rows() {
-        let group = names.as_ref().map_or(name.as_str(), |names| &names[row]);
-        let part = parts.as_ref().map(|parts| parts[row].as_str());
-        let place = *places.entry((group, part)).or_insert_with(|| {
+        let key = (code(&names, row), code(&parts, row));
+        let place = *places.entry(key).or_insert_with(|| {
             groups.push(Group {
-                name: group.to_owned(),
-                part: part.map(str::to_owned),
+                name: value(&names, key.0).unwrap_or_else(|| name.clone()),
+                part: value(&parts, key.1),
                 rows: Vec::new(),
             });
             groups.len() - 1
@@ -200,11 +207,33 @@ fn groups(frame: &Frame, rules: &SeriesRules<'_>) -> Result<Vec<Group>> {
     Ok(groups)
 }
 
+/// Rows that are gathered at once: their values stay in a core's cache while column after column is laid between them.
+const GATHERED: usize = 2048;
+
 /// Rows of columns, row-major.
 fn gather(columns: &[Vec<f32>], rows: &[usize]) -> Vec<f32> {
-    rows.iter()
-        .flat_map(|&row| columns.iter().map(move |column| column[row]))
-        .collect()
+    let width = columns.len();
+    let mut all = vec![0.0; rows.len() * width];
+    if all.is_empty() {
+        return all;
+    }
+    let pieces = all.chunks_mut(GATHERED * width).zip(rows.chunks(GATHERED));
+    parallel::map(pieces.collect(), |(piece, rows)| {
+        for (index, column) in columns.iter().enumerate() {
+            let places = piece[index..].iter_mut().step_by(width);
+            for (place, &row) in places.zip(rows) {
+                *place = column[row];
+            }
+        }
+    });
+    all
+}
+
+fn rows_of(columns: &[Vec<f32>], runs: &Runs, is_label: bool) -> Vec<f32> {
+    match runs {
+        Runs::Single(rows) => gather(columns, rows),
+        Runs::Joined(runs) => join(columns, runs, is_label),
+    }
 }
 
 /// One row a run, row-major: the mean of its rows, or the last one's value.

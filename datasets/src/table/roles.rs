@@ -13,6 +13,7 @@ use crate::config::{TableConfig, config};
 use crate::error::{Error, Result};
 use crate::frame::{Column, Frame};
 use crate::missing::{FeatureKind, Missing};
+use crate::parallel;
 use crate::readers::{Format, read_as};
 use crate::series::RawSeries;
 use crate::split::SplitConfig;
@@ -295,11 +296,17 @@ pub(crate) fn encode(
     missing: Missing,
     may_lack: bool,
 ) -> Result<Vec<Vec<f32>>> {
+    let is_plain = |column: &&InputColumn| column.categories.is_empty();
+    let names: Vec<String> = columns
+        .iter()
+        .filter(is_plain)
+        .map(|c| c.column.clone())
+        .collect();
+    let mut plain = columns_of(frame, &names, missing, may_lack)?.into_iter();
     let mut all = Vec::new();
     for column in columns {
         if column.categories.is_empty() {
-            let name = std::slice::from_ref(&column.column);
-            all.extend(columns_of(frame, name, missing, may_lack)?);
+            all.extend(plain.next());
             continue;
         }
         let keys = if missing.is_error() {
@@ -326,12 +333,19 @@ pub(crate) fn columns_of(
         if may_lack && !missing.is_error() && frame.column(name).is_err() {
             return Ok(vec![f32::NAN; frame.rows()]);
         }
-        let values = if missing.is_error() {
-            frame.finite_numbers(name)?
-        } else {
-            frame.numbers_or_nan(name)?
+        let values = frame.number_slice(name)?;
+        let values: Vec<f32> = values.iter().map(|value| *value as f32).collect();
+        // Without a way out of the loop it is a few vector instructions.
+        if values
+            .iter()
+            .fold(true, |all, value| all & value.is_finite())
+        {
+            return Ok(values);
+        }
+        match missing.is_error() {
+            true => frame.finite_numbers(name)?,
+            false => frame.numbers_or_nan(name)?,
         };
-        let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
         match values.iter().position(|value| value.is_infinite()) {
             None => Ok(values),
             Some(row) => Err(Error::NotFinite {
@@ -342,5 +356,7 @@ pub(crate) fn columns_of(
             }),
         }
     };
-    names.iter().map(column).collect()
+    parallel::map(names.iter().collect(), column)
+        .into_iter()
+        .collect()
 }
