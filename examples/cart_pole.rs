@@ -37,6 +37,7 @@ fn recordings() -> Result<Dataset> {
             features: Scaling::Standard,
             targets: Scaling::None,
         },
+        buckets: 1,
     });
     Ok(config.load(Path::new("."))?)
 }

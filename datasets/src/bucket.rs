@@ -1,11 +1,30 @@
 //! Windows of unlike lengths, sorted into buckets so that little of a batch is padding and its shapes stay few.
 
+use crate::config::config;
+use crate::error::Result;
 use crate::random::Random;
 
 /// A place of an epoch's order that holds no window: padding of a bucket's last batch.
 pub(crate) const PADDING: u32 = u32::MAX;
 /// Lengths that are told apart at most; more are rounded up, at the cost of some padding.
 const MOST_LENGTHS: usize = 512;
+
+/// Each bucket is a shape of its own, and kernels are prepared for each.
+const MOST_BUCKETS: usize = 32;
+
+/// What the key `buckets` is unless set.
+pub(crate) fn one() -> usize {
+    1
+}
+
+/// Refuses a number of buckets out of range.
+pub(crate) fn check(count: usize) -> Result<()> {
+    if (1..=MOST_BUCKETS).contains(&count) {
+        return Ok(());
+    }
+    let reason = format!("{count} is not between 1 and {MOST_BUCKETS}");
+    Err(config("buckets", &reason))
+}
 
 /// The lengths of `count` buckets that pad least, rising; the last one is the longest length.
 ///

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::augment::AugmentConfig;
 use crate::benchmark::BenchmarkConfig;
+use crate::bucket;
 use crate::dataset::Dataset;
 use crate::embedded::EmbeddedConfig;
 use crate::error::{Error, Result};
@@ -18,9 +19,6 @@ use crate::sampling::Sampling;
 use crate::split::SplitConfig;
 use crate::table::{LongConfig, StaticsConfig};
 use crate::time::TimeConfig;
-
-/// Each bucket is a shape of its own, and kernels are prepared for each.
-const MOST_BUCKETS: usize = 32;
 
 /// Where the data comes from, what is predicted, and how it is cut, split and scaled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -176,7 +174,7 @@ pub struct TableConfig {
     pub leakage: LeakPolicy,
     /// Lengths that training batches may have where windows are of unlike length; each is padded to its bucket's instead of the
     /// longest. 1 unless set, at most 32.
-    #[serde(default = "one_bucket")]
+    #[serde(default = "bucket::one")]
     pub buckets: usize,
     /// Whether rows stay on the disk, so that files may be larger than the memory; Parquet only, needs `window`.
     #[serde(default)]
@@ -210,10 +208,7 @@ impl TableConfig {
         if let Some(augment) = &self.augment {
             augment.validate(self.task.is_forecast())?;
         }
-        if !(1..=MOST_BUCKETS).contains(&self.buckets) {
-            let reason = format!("{} is not between 1 and {MOST_BUCKETS}", self.buckets);
-            return Err(config("buckets", &reason));
-        }
+        bucket::check(self.buckets)?;
         if self.buckets > 1 && self.sampling == Sampling::Balanced {
             return Err(config(
                 "buckets",
@@ -559,10 +554,6 @@ pub(crate) fn config(key: &'static str, reason: &str) -> Error {
         key,
         reason: reason.to_owned(),
     }
-}
-
-fn one_bucket() -> usize {
-    1
 }
 
 fn default_delimiter() -> char {

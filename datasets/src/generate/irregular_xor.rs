@@ -167,6 +167,25 @@ mod tests {
     }
 
     #[test]
+    fn buckets_pad_short_streams_less() {
+        let padding = |buckets: usize| {
+            let xor = IrregularXor {
+                train_sequences: 500,
+                ..IrregularXor::default()
+            };
+            let config = crate::generate::GeneratedConfig {
+                generator: crate::generate::Generator::IrregularXor(xor),
+                normalise: crate::normalise::NormaliseConfig::NONE,
+                buckets,
+            };
+            config.load().unwrap().train.padding()
+        };
+        assert_eq!(padding(1)[0], padding(1)[1]);
+        let [plain, bucketed] = padding(4);
+        assert!(plain > 0.5 && bucketed < 0.25, "{plain} {bucketed}");
+    }
+
+    #[test]
     fn lengths_and_labels_are_spread_as_in_the_paper() {
         let xor = IrregularXor::default();
         let mut random = Random::new(2, 0);

@@ -30,6 +30,7 @@ pub use spiral::Spiral;
 pub use van_der_pol::VanDerPol;
 
 use crate::assemble::{Assembly, TimePlan};
+use crate::bucket;
 use crate::config::{TaskConfig, config};
 use crate::dataset::Dataset;
 use crate::error::Result;
@@ -49,6 +50,10 @@ pub struct GeneratedConfig {
     /// Scaling; none unless set, for the generators' values are of order 1 already (Lorenz: set `standard`).
     #[serde(default = "no_scaling")]
     pub normalise: NormaliseConfig,
+    /// Lengths that training batches may have where sequences are of unlike length; each is padded to its bucket's instead of the
+    /// longest. 1 unless set, at most 32.
+    #[serde(default = "bucket::one")]
+    pub buckets: usize,
 }
 
 /// The generators, each with its sizes and seeds.
@@ -119,6 +124,7 @@ impl Counts {
 
 impl GeneratedConfig {
     pub(crate) fn validate(&self) -> Result<()> {
+        bucket::check(self.buckets)?;
         match &self.generator {
             Generator::Sine(sine) => sine.validate(),
             Generator::Lorenz(lorenz) => lorenz.validate(),
@@ -151,6 +157,7 @@ impl GeneratedConfig {
             Generator::VanDerPol(task) => task.assembly(),
         };
         assembly.normalise = self.normalise;
+        assembly.buckets = self.buckets;
         assembly.build()
     }
 }
@@ -291,6 +298,7 @@ mod tests {
             let config = GeneratedConfig {
                 generator,
                 normalise: NormaliseConfig::NONE,
+                buckets: 3,
             };
             config.validate().unwrap();
             let fill = || {

@@ -51,7 +51,7 @@ pub(crate) fn differentiate<S: Simd>(
         ($($name:ident),*) => {
             match activation {
                 $(Activation::$name => each!(s, len, [z = arguments, y = values], [g = gradients], {
-                    [s.mul(g, derivative(s, Activation::$name, z, y))]
+                    [s.flush(s.mul(g, derivative(s, Activation::$name, z, y)))]
                 }),)*
             }
         };

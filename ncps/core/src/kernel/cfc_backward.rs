@@ -123,9 +123,9 @@ impl Layer {
                     (g, b)
                 };
                 [
-                    s.mul(ga, s.neg_mul_add(a, a, one)),
-                    s.mul(gt, s.neg_mul_add(b, b, one)),
-                    s.mul(s.mul(g, towards), s.neg_mul_add(t, t, t)),
+                    s.flush(s.mul(ga, s.neg_mul_add(a, a, one))),
+                    s.flush(s.mul(gt, s.neg_mul_add(b, b, one))),
+                    s.flush(s.mul(s.mul(g, towards), s.neg_mul_add(t, t, t))),
                 ]
             }
         );

@@ -154,10 +154,10 @@ impl Lstm {
                 let slope = s.mul(o, s.neg_mul_add(squash, squash, one));
                 let g_c = s.mul_add(g, slope, g_memory);
                 [
-                    s.mul(s.mul(g_c, b), s.neg_mul_add(a, a, one)),
-                    s.mul(s.mul(g_c, a), s.neg_mul_add(b, b, b)),
-                    s.mul(s.mul(g_c, old), s.neg_mul_add(f, f, f)),
-                    s.mul(s.mul(g, squash), s.neg_mul_add(o, o, o)),
+                    s.flush(s.mul(s.mul(g_c, b), s.neg_mul_add(a, a, one))),
+                    s.flush(s.mul(s.mul(g_c, a), s.neg_mul_add(b, b, b))),
+                    s.flush(s.mul(s.mul(g_c, old), s.neg_mul_add(f, f, f))),
+                    s.flush(s.mul(s.mul(g, squash), s.neg_mul_add(o, o, o))),
                     s.mul(g_c, f),
                 ]
             }

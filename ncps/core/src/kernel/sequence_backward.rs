@@ -353,6 +353,8 @@ impl<'a> Work<'a> {
         };
         job.network.backward(s, self.steps.step(), tape, next, out);
         std::mem::swap(&mut self.state.hidden, &mut self.previous);
+        flush(s, &mut self.state.hidden);
+        flush(s, &mut self.state.memory);
         if self.steps.mask().is_some() {
             add(
                 s,
@@ -450,6 +452,13 @@ impl<'a> Work<'a> {
             }
         }
     }
+}
+
+/// Ends what has faded away, see [`Simd::flush`].
+#[inline(always)]
+fn flush<S: Simd>(s: S, gradients: &mut [f32]) {
+    let len = gradients.len();
+    each!(s, len, [], [g = gradients], [s.flush(g)]);
 }
 
 /// One step, a function of its own.

@@ -182,6 +182,7 @@ mod tests {
         Tanh,
         Erf,
         Log1p,
+        Flush,
     }
 
     struct Map<'a>(Function, &'a [f32]);
@@ -202,6 +203,7 @@ mod tests {
                     Function::Tanh => tanh(s, x),
                     Function::Erf => erf(s, x),
                     Function::Log1p => log1p(s, s.abs(x)),
+                    Function::Flush => s.flush(x),
                 };
                 s.store(chunk, y);
             }
@@ -250,6 +252,17 @@ mod tests {
         assert!(worst(Function::Sigmoid, 80.0, |x| 1.0 / (1.0 + (-x).exp())) < 4.0);
         assert!(worst(Function::Tanh, 12.0, f64::tanh) < 4.0);
         assert!(worst(Function::Log1p, 1.0, |x| x.abs().ln_1p()) < 4.0);
+    }
+
+    #[test]
+    fn only_what_has_faded_is_flushed() {
+        let kept = [1e-29, -1e-29, 1.0, -3e38, f32::INFINITY, f32::NEG_INFINITY];
+        let faded = [1e-31, -1e-31, 1e-44, -1e-44, 0.0];
+        for level in levels() {
+            assert_eq!(level.run(Map(Function::Flush, &kept)), kept);
+            assert_eq!(level.run(Map(Function::Flush, &faded)), [0.0; 5]);
+            assert!(level.run(Map(Function::Flush, &[f32::NAN]))[0].is_nan());
+        }
     }
 
     #[test]

@@ -81,6 +81,14 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn copysign(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a < b ? x : y`, lane by lane.
     fn select_lt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// `a`, or zero where its magnitude is below 1e-30.
+    ///
+    /// Gradients that fade over time or behind a closed gate would end as subnormal numbers, on which a processor's
+    /// arithmetic is many times slower; products of what is left with values of any ordinary size stay normal.
+    #[inline(always)]
+    fn flush(self, a: Self::V) -> Self::V {
+        self.select_lt(self.abs(a), self.splat(1e-30), self.splat(0.0), a)
+    }
     /// `a == b ? x : y`, lane by lane.
     fn select_eq(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// `a * 2^n` for integral `n`, with overflow to infinity and underflow to zero.
