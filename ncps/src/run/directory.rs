@@ -183,11 +183,11 @@ fn is_occupied(path: &Path) -> Result<bool> {
             });
         }
     };
-    // Where our lock lies, so may a log that nothing followed.
+    // Where our lock lies, so may what is written before the configuration, and no more of a run than that.
     let has_lock = path.join(LOCK).exists();
     let mut names = entries.flatten().map(|entry| entry.file_name());
-    let is_nothing =
-        |name: &str| name == LOCK || has_lock && (name == LOG || atomic::is_leftover(name));
+    let is_first = |name: &str| [LOG, PROVENANCE].contains(&name) || atomic::is_leftover(name);
+    let is_nothing = |name: &str| name == LOCK || has_lock && is_first(name);
     Ok(names.any(|name| !name.to_str().is_some_and(is_nothing)))
 }
 
