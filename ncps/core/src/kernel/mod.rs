@@ -56,9 +56,9 @@ mod update;
 
 pub use chain::{Chain, LinearStage, SequenceStage, Stage};
 pub(crate) use chain::{Judgement, Loss, Strides};
-pub(crate) use gpu::ChainCache;
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) use gpu::{Backend, Order};
+pub(crate) use gpu::{ChainCache, rehearse};
 pub use gpu::{keep_compiled_kernels, trust_gpu_kernels};
 pub(crate) use ltc::positive;
 pub use op::{CallSpans, RecordReport, SequenceArrays, SequenceCall, SequenceOp, set_record_limit};

@@ -64,7 +64,12 @@ pub(super) struct Case {
     pub(super) build: fn() -> Result<Layer>,
     /// A recording; none where the plain form on the CPU is the measure.
     pub(super) recorded: Option<&'static [u8]>,
+    /// Sequences and steps of what is not recorded.
+    pub(super) shape: [i32; 2],
 }
+
+/// Few of everything.
+const SMALL: [i32; 2] = [5, 7];
 
 /// Cases of a family.
 pub(super) fn of(family: Family) -> impl Iterator<Item = &'static Case> {
@@ -85,72 +90,91 @@ macro_rules! golden {
 const INPUTS: usize = 5;
 const UNITS: usize = 12;
 
-static CASES: [Case; 11] = [
+static CASES: [Case; 12] = [
     Case {
         name: "default, timespans per sample",
         family: Family::Cfc,
         build: || dense(Mode::Default, Activation::LecunTanh, Some(3)),
         recorded: golden!("cfc_default_fc__per_sample"),
+        shape: SMALL,
     },
     Case {
         name: "gelu",
         family: Family::Cfc,
         build: || dense(Mode::Default, Activation::Gelu, None),
         recorded: golden!("cfc_default_fc_gelu__none"),
+        shape: SMALL,
     },
     Case {
         name: "pure, shared timespans",
         family: Family::Cfc,
         build: || dense(Mode::Pure, Activation::LecunTanh, None),
         recorded: golden!("cfc_pure_fc__shared"),
+        shape: SMALL,
     },
     Case {
         name: "no_gate, two backbone layers",
         family: Family::Cfc,
         build: || dense(Mode::NoGate, Activation::LecunTanh, None),
         recorded: golden!("cfc_no_gate_fc__none"),
+        shape: SMALL,
+    },
+    // So many sequences, and weights so large, that groups of threads share them where a GPU lets them.
+    Case {
+        name: "wide backbone",
+        family: Family::Cfc,
+        build: wide,
+        recorded: None,
+        shape: [520, 2],
     },
     Case {
         name: "32 neurons, timespans per sample",
         family: Family::WiredCfc,
         build: wired_cfc,
         recorded: golden!("cfc_default_wired_autoncp32_4__per_sample"),
+        shape: SMALL,
     },
     Case {
         name: "timespans per sample",
         family: Family::MixedCfc,
         build: mixed_cfc,
         recorded: golden!("cfc_mixed_fc__per_sample"),
+        shape: SMALL,
     },
     Case {
         name: "12 neurons, shared timespans",
         family: Family::Ltc,
         build: || fully_connected(false),
         recorded: golden!("ltc_fc__shared"),
+        shape: SMALL,
     },
     Case {
         name: "32 neurons, timespans per sample",
         family: Family::Ltc,
         build: || wired_ltc(false),
         recorded: golden!("ltc_autoncp32_4__per_sample"),
+        shape: SMALL,
     },
     Case {
         name: "explicit constraints",
         family: Family::Ltc,
         build: || fully_connected(true),
         recorded: golden!("ltc_explicit_constraints_fc__none"),
+        shape: SMALL,
     },
     Case {
         name: "32 neurons, timespans per sample",
         family: Family::MixedLtc,
         build: || wired_ltc(true),
         recorded: golden!("ltc_mixed_autoncp32_4__per_sample"),
+        shape: SMALL,
     },
     Case {
         name: "12 units",
         family: Family::Lstm,
         build: || Ok(Layer::from(LstmConfig::new(INPUTS, UNITS).build(7)?)),
         recorded: None,
+        shape: SMALL,
     },
 ];
 
@@ -166,6 +190,15 @@ fn dense(mode: Mode, activation: Activation, projection: Option<usize>) -> Resul
         backbone_layers: if mode == Mode::NoGate { 2 } else { 1 },
         projection,
         ..CfcConfig::new(INPUTS, UNITS)
+    };
+    Ok(Layer::from(config.build(0)?))
+}
+
+fn wide() -> Result<Layer> {
+    let config = CfcConfig {
+        backbone_units: 256,
+        backbone_layers: 1,
+        ..CfcConfig::new(8, 64)
     };
     Ok(Layer::from(config.build(0)?))
 }

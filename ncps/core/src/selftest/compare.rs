@@ -21,9 +21,6 @@ pub(super) const DOING: &str = "the self-test";
 /// Inputs that a gradient is taken of, by their names in the recordings.
 const INPUTS: [&str; 4] = ["x", "hx", "cx", "timespans"];
 
-/// Samples and steps of a case without a recording.
-const SHAPE: [i32; 2] = [5, 7];
-
 /// Arrays by name.
 pub(super) type Named = HashMap<Rc<str>, Array>;
 
@@ -135,7 +132,7 @@ pub(super) fn run(case: &Case, implementation: Implementation) -> Result<(Differ
     let mut layer = (case.build)()?;
     let (mut value, mut gradient) = (Difference::default(), Difference::default());
     let Some(bytes) = case.recorded else {
-        let inputs = drawn(&layer)?;
+        let inputs = drawn(&layer, case.shape)?;
         let (values, gradients) = differentiate(&layer, &inputs, implementation)?;
         let (expected, expected_gradients) = plain_on_cpu(&layer, &inputs)?;
         for (name, expected) in &expected {
@@ -214,8 +211,7 @@ fn plain_on_cpu(layer: &Layer, inputs: &Named) -> Result<(Named, Named)> {
 }
 
 /// Random inputs and states for a case without a recording.
-fn drawn(layer: &Layer) -> Result<Named> {
-    let [batch, time] = SHAPE;
+fn drawn(layer: &Layer, [batch, time]: [i32; 2]) -> Result<Named> {
     let normal = |seed: u64, shape: &[i32]| {
         let key = random::key(seed)?;
         random::normal::<f32>(shape, None, None, Some(&key))

@@ -19,6 +19,11 @@ use crate::{Error, Result};
 /// small network's step.
 const GPU_AHEAD: usize = 4;
 
+/// Steps that a device is given before the first of them is read.
+pub(super) fn steps_ahead(device: &str) -> usize {
+    if device == "gpu" { GPU_AHEAD } else { 1 }
+}
+
 /// A step that was launched and not yet read.
 struct Flight {
     report: StepReport,
@@ -41,7 +46,6 @@ impl<M: Model + 'static> Trainer<M> {
         self.drop_anchor();
         // Steps in the order in which they were launched. Reading an old one leaves the device the others to work on.
         let mut flights: VecDeque<Flight> = VecDeque::new();
-        let ahead = if self.device == "gpu" { GPU_AHEAD } else { 1 };
         loop {
             let is_over = self.progress.step_in_epoch >= self.progress.steps_per_epoch;
             let is_stopped = !is_over && observer.should_stop();
@@ -49,7 +53,7 @@ impl<M: Model + 'static> Trainer<M> {
             if !is_last {
                 flights.push_back(self.launch_next(train)?);
             }
-            while flights.len() > if is_last { 0 } else { ahead }
+            while flights.len() > if is_last { 0 } else { self.ahead }
                 && let Some(oldest) = flights.pop_front()
             {
                 if !self.land(&oldest, train, observer)? {

@@ -338,7 +338,13 @@ mod tests {
     }
 
     fn fit(text: &str, source: &mut Poisoned) -> (Result<Vec<f32>>, Heard) {
+        fit_ahead(1, text, source)
+    }
+
+    /// With that many steps launched before the first of them is read.
+    fn fit_ahead(ahead: usize, text: &str, source: &mut Poisoned) -> (Result<Vec<f32>>, Heard) {
         let mut trainer = Trainer::new(Tiny::new(1), config(text), 3).unwrap();
+        trainer.ahead = ahead;
         let mut heard = Heard::default();
         let fitted = trainer.fit(source, None, &mut heard);
         let values = fitted.map(|_| trainer.model().values());
@@ -473,6 +479,51 @@ mod tests {
         let (fitted, heard) = fit(&text, &mut poisoned(&[(1, 2)], f32::NAN, false));
         assert!(matches!(fitted, Err(Error::Diverged { step: 8, .. })));
         assert_eq!(heard.reports.len(), 3);
+    }
+
+    /// Steps launched on top of a bad one leave nothing: reports, steps, weights and errors are those of a loop that
+    /// waits for each step, wherever in an epoch the bad steps lie.
+    #[test]
+    fn a_deep_queue_changes_nothing() {
+        const TEXTS: [&str; 6] = [
+            "",
+            "on_nonfinite = \"skip\"",
+            "on_nonfinite = \"skip\"\naccumulate = 2",
+            "on_nonfinite = \"skip\"\nnonfinite_limit = 1",
+            "on_nonfinite = \"rollback\"",
+            "on_nonfinite = \"rollback\"\naccumulate = 2",
+        ];
+        // Five steps an epoch: the first, the last, neighbours, two in one queue, two in different epochs.
+        const PLACES: [&[(u64, usize)]; 5] = [
+            &[(0, 0)],
+            &[(1, 4)],
+            &[(1, 1), (1, 2)],
+            &[(0, 1), (0, 3)],
+            &[(0, 4), (1, 0)],
+        ];
+        for text in TEXTS.map(|text| format!("{BASE}{text}")) {
+            for (at, is_once) in PLACES.iter().flat_map(|at| [(at, false), (at, true)]) {
+                if is_once && at.len() > 1 {
+                    continue;
+                }
+                let run = |ahead| {
+                    let mut source = poisoned(at, f32::NAN, is_once);
+                    let (fitted, heard) = fit_ahead(ahead, &text, &mut source);
+                    let values = fitted.map_err(|error| error.to_string());
+                    (values, heard.steps, heard.reports)
+                };
+                let waiting = run(0);
+                let bad = at[0].0 * 5 + at[0].1 as u64 + 1;
+                let named = match &waiting {
+                    (Err(error), _, reports) if reports.is_empty() => error,
+                    (_, _, reports) => &reports[0].cause,
+                };
+                assert!(named.contains(&format!("step {bad} ")), "{bad}: {named}");
+                for ahead in [1, 4, 9] {
+                    assert_eq!(run(ahead), waiting, "{ahead} {text} {at:?} {is_once}");
+                }
+            }
+        }
     }
 
     #[test]

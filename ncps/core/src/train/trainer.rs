@@ -11,6 +11,7 @@ use super::batch::{Batch, BatchSource, Signature};
 use super::carried::Carried;
 use super::chained::Chained;
 use super::config::TrainConfig;
+use super::epoch::steps_ahead;
 use super::evaluate::over;
 use super::flat::{Layout, host};
 use super::function::device_name;
@@ -67,6 +68,8 @@ pub struct Trainer<M> {
     pub(super) directory: Option<PathBuf>,
     pub(super) last_checkpoint: Option<PathBuf>,
     pub(super) device: &'static str,
+    /// Steps that are launched before the first of them is read.
+    pub(super) ahead: usize,
     pub(super) is_compiled: bool,
     pub(super) best_parameters: Option<Vec<f32>>,
     pub(super) signatures: Vec<Signature>,
@@ -134,6 +137,7 @@ impl<M: Model + 'static> Trainer<M> {
             directory: None,
             last_checkpoint: None,
             device,
+            ahead: steps_ahead(device),
             is_compiled,
             best_parameters: None,
             signatures: Vec::new(),

@@ -6,13 +6,13 @@ use super::source::Constants;
 use super::{Geometry, Spans};
 use crate::kernel::spec::SequenceSpec;
 
-/// Most samples that a group of threads takes.
+/// Most samples for each group of threads.
 const MOST_SAMPLES: usize = 8;
+/// Most samples of which a thread sums products.
+const MOST_TILE: usize = 8;
 
-/// Parts that share an output; `parts_of` in the bodies.
-fn parts_of(threads: usize, rows: usize, width: usize) -> usize {
-    (threads / width).clamp(1, rows.max(1))
-}
+/// Threads of a group whose SIMD groups multiply matrices: more leave each too few registers to read ahead.
+const MATRIX_THREADS: usize = 768;
 
 /// How one kernel is launched.
 #[derive(Clone, Debug)]
@@ -46,22 +46,89 @@ fn aligned(floats: usize) -> usize {
     floats.next_multiple_of(4)
 }
 
-/// Samples a group, fewest first choice that fills the device, and what of it fits.
-fn samples(batch: usize, limits: Limits) -> impl Iterator<Item = usize> {
-    let mut wanted = 1;
-    while wanted < MOST_SAMPLES && batch.div_ceil(wanted) > limits.groups {
-        wanted *= 2;
-    }
-    std::iter::successors(Some(wanted), |s| (*s > 1).then_some(s / 2))
+/// The groups that work on the same samples, and how they share a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Team {
+    /// Groups of it.
+    cluster: usize,
+    samples: usize,
+    threads: usize,
+    /// Whether SIMD groups multiply matrices.
+    is_matrix: bool,
 }
 
-fn threads(limits: Limits, tiles: &[Tile]) -> usize {
-    let useful = tiles
-        .iter()
-        .map(|tile| tile.width * tile.rows.div_ceil(4))
-        .max();
-    let useful = useful.unwrap_or(32).max(64).next_multiple_of(32);
-    useful.min(limits.threads)
+impl Team {
+    /// Samples that a thread takes of a product.
+    fn tile(self) -> usize {
+        self.samples.min(MOST_TILE)
+    }
+
+    /// Floats between neighbouring rows of an operand: such that a SIMD group finds its values in different banks.
+    fn stride(self) -> usize {
+        match self.samples {
+            8.. if self.is_matrix => self.samples + 8,
+            8.. => self.samples + 4,
+            few => few,
+        }
+    }
+
+    /// Floats between the sums of neighbouring samples; `pitch_of` in the bodies.
+    fn pitch(self, count: usize) -> usize {
+        let even = count.next_multiple_of(8);
+        match self.samples {
+            ..4 => count,
+            _ if even.is_multiple_of(16) => even + 8,
+            _ => even,
+        }
+    }
+
+    /// A group's share of columns; `own_of` in the bodies.
+    fn own(self, width: usize) -> usize {
+        width.div_ceil(self.cluster)
+    }
+
+    /// Groups of all teams.
+    fn groups(self, batch: usize) -> usize {
+        batch.div_ceil(self.samples) * self.cluster
+    }
+}
+
+/// Teams by the samples that they take: first the fewest that fill the device, and what of it fits.
+fn teams(
+    batch: usize,
+    cluster: usize,
+    limits: Limits,
+    tiles: &[Tile],
+) -> impl Iterator<Item = Team> {
+    let mut wanted = 1;
+    while wanted < MOST_SAMPLES * cluster && batch.div_ceil(wanted) * cluster > limits.groups {
+        wanted *= 2;
+    }
+    let all = std::iter::successors(Some(wanted), |s| (*s > 1).then_some(s / 2));
+    all.map(move |samples| {
+        let team = Team {
+            cluster,
+            samples,
+            threads: limits.threads,
+            is_matrix: limits.has_matrices
+                && cluster > 1
+                && samples.is_multiple_of(8)
+                && tiles.iter().all(|tile| tile.suits_matrices(cluster)),
+        };
+        let useful = |tile: &Tile| {
+            let across = team.own(tile.width) * (samples / team.tile());
+            across * tile.rows.div_ceil(4)
+        };
+        let useful = tiles.iter().map(useful).max().unwrap_or(32).max(64);
+        let most = match team.is_matrix {
+            true => MATRIX_THREADS,
+            false => useful.next_multiple_of(32),
+        };
+        Team {
+            threads: most.min(limits.threads),
+            ..team
+        }
+    })
 }
 
 /// One product as a kernel computes it: rows, columns of a thread, threads side by side.
@@ -70,32 +137,56 @@ struct Tile {
     rows: usize,
     columns: usize,
     width: usize,
+    /// Whether a thread's columns are neighbours.
+    is_together: bool,
 }
 
 impl Tile {
-    fn parts(self, threads: usize) -> usize {
-        parts_of(threads, self.rows, self.width)
+    /// Parts that share an output; `parts_of` in the bodies.
+    fn parts(self, team: Team) -> usize {
+        if team.is_matrix {
+            let blocks = team.own(self.width) * self.columns / 32;
+            return (team.threads / 32 / blocks).clamp(1, self.rows / 8);
+        }
+        let across = team.own(self.width) * (team.samples / team.tile());
+        (team.threads / across).clamp(1, self.rows.max(1))
+    }
+
+    /// Whether its rows and a group's columns come in whole blocks.
+    fn suits_matrices(&self, cluster: usize) -> bool {
+        self.rows.is_multiple_of(8)
+            && self.width.is_multiple_of(cluster)
+            && (self.width / cluster * if self.is_together { self.columns } else { 1 })
+                .is_multiple_of(32)
     }
 
     /// Floats of all parts' sums.
-    fn sums(self, threads: usize, samples: usize) -> usize {
-        self.parts(threads) * self.columns * self.width * samples
+    fn sums(self, team: Team) -> usize {
+        let own = team.own(self.width);
+        let row = match self.is_together {
+            true => team.pitch(own * self.columns),
+            false => self.columns * team.pitch(own),
+        };
+        self.parts(team) * row * team.samples
     }
 }
 
 /// Takes as many rows of each part's weights into shared memory as fit: their places, their numbers, and the end.
 fn stage(
     tiles: &[Tile],
-    threads: usize,
+    team: Team,
     used: usize,
     limits: Limits,
 ) -> (Vec<usize>, Vec<usize>, usize) {
     let (mut at, mut kept, mut end) = (Vec::new(), Vec::new(), used);
     for tile in tiles {
-        let parts = tile.parts(threads);
-        let row = parts * tile.columns * tile.width;
+        let parts = tile.parts(team);
+        // Matrices take eight rows at a time, a little apart for the sake of the banks.
+        let (gap, least) = if team.is_matrix { (8, 8) } else { (0, 1) };
+        let row = parts * (tile.columns * team.own(tile.width) + gap);
         let room = limits.shared.saturating_sub(end) / row;
-        let count = tile.rows.div_ceil(parts).min(room);
+        let most = (tile.rows / least).div_ceil(parts) * least;
+        let count = most.min(room / least * least);
         at.push(end);
         kept.push(count);
         end = aligned(end + count * row).min(limits.shared);
@@ -219,6 +310,21 @@ impl Setting<'_> {
         starts(self.network.products.iter().map(|p| p.outputs() * records))
     }
 
+    /// Groups that share samples: several where one cannot keep the weights in its shared memory, which then come from
+    /// further away at every step. That pays off where products by matrix units follow; measured on an H200.
+    fn cluster(&self, tiles: &[Tile]) -> usize {
+        let (network, limits) = (self.network, self.limits);
+        let weights = |tile: &Tile| tile.rows * tile.columns * tile.width;
+        let all: usize = tiles.iter().map(weights).sum();
+        let is_simple = network.layers.len() == 1 && network.depth > 0 && !network.has_memory;
+        let first = teams(self.geometry.batch, limits.cluster, limits, tiles).next();
+        let is_fast = !limits.has_matrices || first.is_some_and(|team| team.is_matrix);
+        match is_simple && all > limits.shared && is_fast {
+            true => limits.cluster,
+            false => 1,
+        }
+    }
+
     /// The forward kernel, or the shared memory that one sample would take.
     pub(super) fn forward(&self) -> Result<Shape, usize> {
         let (network, units) = (self.network, self.spec.units);
@@ -229,34 +335,34 @@ impl Setting<'_> {
                 rows: p.rows(network.is_x_inside),
                 columns: p.columns(),
                 width: p.outputs() / p.columns(),
+                is_together: p.is_backbone,
             })
             .collect();
-        let threads = threads(self.limits, &tiles);
-        let mut needed = 0;
-        for samples in samples(self.geometry.batch, self.limits) {
+        let (batch, mut needed) = (self.geometry.batch, 0);
+        for team in teams(batch, self.cluster(&tiles), self.limits, &tiles) {
             // A memory without a cell has no product that its output is an operand of, only a place.
             let own_rows = if network.mode == 3 { units } else { 0 };
             let all_rows = network.operand_rows() + own_rows;
-            let memory_at = aligned(all_rows * samples);
+            let memory_at = aligned(all_rows * team.stride());
             let sums_at = memory_at
                 + aligned(if network.has_memory {
-                    units * samples
+                    units * team.stride()
                 } else {
                     0
                 });
-            let sums = tiles.iter().map(|tile| tile.sums(threads, samples)).max();
+            let sums = tiles.iter().map(|tile| tile.sums(team)).max();
             let used = sums_at + aligned(sums.unwrap_or(0));
             needed = used;
             if used > self.limits.shared {
                 continue;
             }
-            let (staged, kept, shared) = stage(&tiles, threads, used, self.limits);
+            let (staged, kept, shared) = stage(&tiles, team, used, self.limits);
             return Ok(Shape {
-                groups: self.geometry.batch.div_ceil(samples),
-                threads,
+                groups: team.groups(batch),
+                threads: team.threads,
                 shared,
                 constants: self.forward_constants(
-                    samples,
+                    team,
                     [sums_at, memory_at],
                     &tiles,
                     (&staged, &kept),
@@ -268,7 +374,7 @@ impl Setting<'_> {
 
     fn forward_constants(
         &self,
-        samples: usize,
+        team: Team,
         [sums_at, memory_at]: [usize; 2],
         tiles: &[Tile],
         (staged, kept): (&[usize], &[usize]),
@@ -321,7 +427,11 @@ impl Setting<'_> {
                 ("TIME", as_size(geometry.time)),
                 ("UNITS", as_size(units)),
                 ("OUTPUTS", as_size(self.spec.outputs())),
-                ("SAMPLES", as_size(samples)),
+                ("SAMPLES", as_size(team.samples)),
+                ("STRIDE", as_size(team.stride())),
+                ("TILE", as_size(team.tile())),
+                ("CLUSTER", as_size(team.cluster)),
+                ("IS_MATRIX", i32::from(team.is_matrix)),
                 ("MODE", network.mode),
                 ("ACTIVATION", network.activation),
                 ("LAYERS", as_size(network.layers.len())),
@@ -382,32 +492,44 @@ impl Setting<'_> {
                 rows: p.outputs(),
                 columns: p.back_columns(),
                 width: p.back() / p.back_columns(),
+                is_together: true,
             })
             .collect();
-        let threads = threads(self.limits, &tiles);
-        let mut needed = 0;
-        for samples in samples(self.geometry.batch, self.limits) {
-            let state = aligned(units * samples);
+        let (batch, mut needed) = (self.geometry.batch, 0);
+        for team in teams(batch, self.cluster(&tiles), self.limits, &tiles) {
+            // In a cluster there is one layer; its units are divided as the columns of the last product are that leads to it.
+            let first = tiles.first().filter(|_| team.cluster > 1);
+            let own_units = first.map_or(units, |tile| tile.columns * team.own(tile.width));
+            let state = aligned(own_units * team.stride());
             let total_at = state;
             let inner_at = total_at + state;
             let extra = if network.has_memory { state } else { 0 };
             let memory_at = inner_at + extra;
             let delta_at = memory_at + extra;
             let most = products.iter().map(Product::outputs).max().unwrap_or(0);
-            let sums_at = delta_at + aligned(most * samples);
-            let sums = tiles.iter().map(|tile| tile.sums(threads, samples)).max();
+            // The second place is for the backbone's alone.
+            let second = products.iter().filter(|p| p.is_backbone);
+            let second = second.map(Product::outputs).max().unwrap_or(0);
+            let (next_delta, both) = match team.cluster {
+                1 => (0, most),
+                _ => (most * team.stride(), most + second),
+            };
+            let sums_at = delta_at + aligned(both * team.stride());
+            let sums = tiles.iter().map(|tile| tile.sums(team)).max();
             let used = sums_at + aligned(sums.unwrap_or(0));
             needed = used;
             if used > self.limits.shared {
                 continue;
             }
-            let (staged, kept, shared) = stage(&tiles, threads, used, self.limits);
-            let places = [sums_at, memory_at, total_at, inner_at, delta_at];
+            let (staged, kept, shared) = stage(&tiles, team, used, self.limits);
+            let places = [
+                sums_at, memory_at, total_at, inner_at, delta_at, own_units, next_delta,
+            ];
             return Ok(Shape {
-                groups: self.geometry.batch.div_ceil(samples),
-                threads,
+                groups: team.groups(batch),
+                threads: team.threads,
                 shared,
-                constants: self.backward_constants(samples, places, &tiles, (&staged, &kept)),
+                constants: self.backward_constants(team, places, &tiles, (&staged, &kept)),
             });
         }
         Err(needed)
@@ -415,8 +537,16 @@ impl Setting<'_> {
 
     fn backward_constants(
         &self,
-        samples: usize,
-        [sums_at, memory_at, total_at, inner_at, delta_at]: [usize; 5],
+        team: Team,
+        [
+            sums_at,
+            memory_at,
+            total_at,
+            inner_at,
+            delta_at,
+            own_units,
+            next_delta,
+        ]: [usize; 7],
         tiles: &[Tile],
         (staged, kept): (&[usize], &[usize]),
     ) -> Constants {
@@ -428,7 +558,11 @@ impl Setting<'_> {
                 ("TIME", as_size(geometry.time)),
                 ("UNITS", as_size(self.spec.units)),
                 ("OUTPUTS", as_size(self.spec.outputs())),
-                ("SAMPLES", as_size(samples)),
+                ("SAMPLES", as_size(team.samples)),
+                ("STRIDE", as_size(team.stride())),
+                ("TILE", as_size(team.tile())),
+                ("CLUSTER", as_size(team.cluster)),
+                ("IS_MATRIX", i32::from(team.is_matrix)),
                 ("MODE", network.mode),
                 ("ACTIVATION", network.activation),
                 ("LAYERS", as_size(network.layers.len())),
@@ -450,6 +584,8 @@ impl Setting<'_> {
                 ("USES", uses(tiles)),
                 ("PURE_AT", as_size(self.packed.decay)),
                 ("ARGUMENT_AT", as_size(self.argument_at())),
+                ("OWN_UNITS", as_size(own_units)),
+                ("NEXT_DELTA", as_size(next_delta)),
             ],
             reals: vec![("SPAN", span)],
             tables: vec![

@@ -15,6 +15,10 @@ use crate::kernel::op::ffi;
 pub(crate) enum Order {
     Ascending,
     Descending,
+    /// Descending, on a device whose groups can reach each other's shared memory, of which each has little.
+    Clustered,
+    /// Likewise, with units that multiply matrices.
+    Matrices,
 }
 
 #[link(name = "ncps_emulator", kind = "static")]
@@ -28,6 +32,7 @@ unsafe extern "C" {
         tables: *const *const i32,
         groups: i32,
         threads: i32,
+        cluster: i32,
         shared: usize,
         is_descending: bool,
         message: *mut c_char,
@@ -77,8 +82,9 @@ impl ffi::Op for Emulated {
                 tables.as_ptr(),
                 self.groups as i32,
                 self.threads as i32,
+                self.constants.cluster() as i32,
                 self.shared,
-                self.order == Order::Descending,
+                self.order != Order::Ascending,
                 message.as_mut_ptr().cast(),
                 message.len(),
             )

@@ -1,5 +1,6 @@
 //! One kernel as a node of the graph, on whichever backend the stream has.
 
+use std::cell::Cell;
 use std::ffi::{CString, c_char};
 use std::sync::OnceLock;
 
@@ -32,6 +33,10 @@ pub(crate) struct Limits {
     pub(crate) threads: usize,
     /// Groups that run at the same time, so that fewer leave the device idle.
     pub(crate) groups: usize,
+    /// Groups that can reach each other's shared memory.
+    pub(crate) cluster: usize,
+    /// Whether SIMD groups have units that multiply matrices.
+    pub(crate) has_matrices: bool,
 }
 
 impl Backend {
@@ -52,6 +57,8 @@ impl Backend {
                 shared: 8 << 10,
                 threads: 256,
                 groups: 32,
+                cluster: 1,
+                has_matrices: false,
             },
             // A multiprocessor's shared memory, as the CUDA programming guide's table of technical specifications has it;
             // about as many groups as multiprocessors.
@@ -65,12 +72,33 @@ impl Backend {
                 },
                 threads: 1024,
                 groups: 128,
+                // Larger ones are not placed on every multiprocessor.
+                cluster: if capability() == 90 { 2 } else { 1 },
+                has_matrices: capability() >= 80,
+            },
+            #[cfg(all(test, target_os = "linux"))]
+            Self::Emulator(super::emulator::Order::Clustered) => Limits {
+                shared: 1 << 10,
+                threads: 64,
+                groups: 8,
+                cluster: 4,
+                has_matrices: false,
+            },
+            #[cfg(all(test, target_os = "linux"))]
+            Self::Emulator(super::emulator::Order::Matrices) => Limits {
+                shared: 16 << 10,
+                threads: 128,
+                groups: 4,
+                cluster: 2,
+                has_matrices: true,
             },
             #[cfg(all(test, target_os = "linux"))]
             Self::Emulator(_) => Limits {
                 shared: 8 << 10,
                 threads: 64,
                 groups: 8,
+                cluster: 1,
+                has_matrices: false,
             },
         }
     }
@@ -154,11 +182,41 @@ impl Shape {
     }
 }
 
+thread_local! {
+    static IS_REHEARSAL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs what builds graphs of kernels with zeros in place of their results, and only begins to compile them.
+///
+/// Kernels that are needed one after the other are so compiled all at once.
+pub(crate) fn rehearse<T>(run: impl FnOnce() -> T) -> T {
+    let before = IS_REHEARSAL.replace(true);
+    let found = run();
+    IS_REHEARSAL.set(before);
+    found
+}
+
 impl Launch<'_> {
+    /// What a rehearsal has in place of results.
+    fn zeros(&self, declaration: &Declaration) -> Result<Vec<Array>, Exception> {
+        let outputs = self.outputs.iter().zip(&declaration.outputs);
+        outputs
+            .map(|(shape, (element, _))| match element {
+                Element::Float => Array::zeros::<f32>(shape),
+                Element::Int => Array::zeros::<i32>(shape),
+            })
+            .collect()
+    }
+
     /// Adds the kernel to the graph of `stream`.
     pub(crate) fn run(self, backend: Backend, stream: &Stream) -> Result<Vec<Array>, Exception> {
         let declaration = self.body.declaration().map_err(Exception::custom)?;
         self.check(declaration).map_err(Exception::custom)?;
+        if IS_REHEARSAL.get() {
+            let (constants, threads, shared) = (&self.constants, self.threads, self.shared);
+            begin(self.body, constants, threads, shared, backend);
+            return self.zeros(declaration);
+        }
         let language = match backend {
             Backend::Metal => Language::Metal,
             Backend::Cuda => Language::Cuda,
@@ -178,13 +236,7 @@ impl Launch<'_> {
 
     /// Begins to compile a kernel that will be launched soon, where that is ours to do.
     pub(super) fn prepare(body: &Body, shape: &Shape, backend: Backend) {
-        let (constants, threads, shared) = (&shape.constants, shape.threads, shape.shared);
-        if backend == Backend::Cuda
-            && let Ok(declaration) = body.declaration()
-            && let Ok(source) = Source::new(body, constants, Language::Cuda, threads, shared)
-        {
-            machine::begin(source.program(declaration), capability());
-        }
+        begin(body, &shape.constants, shape.threads, shape.shared, backend);
     }
 
     /// Holds the call against the declaration, so that a mistake is an error and not a wrong read on the device.
@@ -322,6 +374,16 @@ impl Launch<'_> {
             .into_iter()
             .map(|handle| unsafe { Array::from_ptr(handle) })
             .collect())
+    }
+}
+
+/// Begins to compile a kernel, where that is ours to do.
+fn begin(body: &Body, constants: &Constants, threads: usize, shared: usize, backend: Backend) {
+    if backend == Backend::Cuda
+        && let Ok(declaration) = body.declaration()
+        && let Ok(source) = Source::new(body, constants, Language::Cuda, threads, shared)
+    {
+        machine::begin(source.program(declaration), capability());
     }
 }
 

@@ -39,7 +39,7 @@ mod written;
 pub(crate) use chain_cache::ChainCache;
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) use emulator::Order;
-pub(crate) use launch::Backend;
+pub(crate) use launch::{Backend, rehearse};
 pub use machine::keep_compiled_kernels;
 pub(crate) use plan::Plan;
 #[cfg(test)]

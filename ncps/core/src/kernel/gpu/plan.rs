@@ -77,6 +77,16 @@ impl Plan {
         Ok(arrays)
     }
 
+    /// Whether both kernels have several groups for the same samples.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(crate) fn is_clustered(&self) -> bool {
+        let shapes = self.shapes().unwrap_or_default();
+        !shapes.is_empty()
+            && shapes
+                .iter()
+                .all(|(_, shape)| shape.constants.cluster() > 1)
+    }
+
     /// The texts of the layer's kernels.
     #[cfg(test)]
     pub(crate) fn sources(&self, backend: Backend) -> Result<Vec<super::Written>, String> {

@@ -54,12 +54,21 @@ pub(crate) struct Constants {
     pub(crate) tables: Vec<(&'static str, Vec<i32>)>,
 }
 
+impl Constants {
+    /// Groups that work on the same samples and reach each other's shared memory.
+    pub(crate) fn cluster(&self) -> usize {
+        let own = self.sizes.iter().find(|(name, _)| *name == "CLUSTER");
+        own.map_or(1, |(_, count)| (*count).max(1) as usize)
+    }
+}
+
 /// A kernel's texts for MLX, and a name that differs wherever they do: MLX keeps compiled kernels by name.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     pub(crate) name: String,
     pub(crate) header: String,
     pub(crate) body: String,
+    cluster: usize,
 }
 
 impl Source {
@@ -126,7 +135,12 @@ impl Source {
         let mut hasher = DefaultHasher::new();
         (&header, &body).hash(&mut hasher);
         let name = format!("ncps_{}_{:016x}", declaration.name, hasher.finish());
-        Ok(Self { name, header, body })
+        Ok(Self {
+            name,
+            header,
+            body,
+            cluster: constants.cluster(),
+        })
     }
 
     /// A whole program for CUDA: the arrays in the order of the declaration are the kernel's arguments.
@@ -140,8 +154,12 @@ impl Source {
         let outputs = declaration.outputs.iter();
         let outputs = outputs.map(|(e, name)| format!("{}* __restrict__ {name}", kind(e)));
         let arguments: Vec<String> = inputs.chain(outputs).collect();
+        let cluster = match self.cluster {
+            1 => String::new(),
+            groups => format!("__cluster_dims__({groups}, 1, 1) "),
+        };
         format!(
-            "{}\nextern \"C\" __global__ void __launch_bounds__(THREADS) {}({}) {{\n{}\n}}\n",
+            "{}\nextern \"C\" __global__ void {cluster}__launch_bounds__(THREADS) {}({}) {{\n{}\n}}\n",
             self.header,
             self.name,
             arguments.join(", "),

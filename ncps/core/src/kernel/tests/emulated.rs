@@ -217,6 +217,44 @@ fn random_layers_match_the_cpu_and_any_order_of_threads() {
     }
 }
 
+/// Groups that reach each other's shared memory divide the columns of products among them, evenly or not.
+#[test]
+fn clusters_of_groups_give_what_single_groups_do() {
+    let (mut shared, mut matrices) = (0, 0);
+    let cases = (0..1000).map(|seed| (seed, super::properties::case(seed), Order::Clustered));
+    let blocks = (0..6).map(|seed| (seed, super::properties::blocks(seed), Order::Matrices));
+    for (seed, case, order) in cases.chain(blocks) {
+        let spec = Arc::new(case.spec.clone());
+        let backend = Backend::Emulator(order);
+        let plan = Plan::new(&spec, case.geometry(true, ROOMY), backend);
+        if !plan.is_ok_and(|plan| plan.is_clustered()) {
+            continue;
+        }
+        match order {
+            Order::Matrices => matrices += 1,
+            _ => shared += 1,
+        }
+        let loss = |values: &Values| super::properties::cotangents(values, seed);
+        let run = |order| case.emulate(order, (true, ROOMY), loss).unwrap();
+        let (expected, found) = (run(Order::Ascending), run(order));
+        let all = |(values, by): &(Values, Derivatives)| {
+            let rest = [&values.y, &values.hidden, &by.x, &by.timespans, &by.hidden];
+            [rest.map(Clone::clone).to_vec(), by.parameters.clone()].concat()
+        };
+        for (i, (a, e)) in all(&found).iter().zip(&all(&expected)).enumerate() {
+            let largest = e.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+            let far = |(a, e): (&f32, &f32)| !((a - e).abs() <= 5e-6 * (0.1 + largest));
+            let place = a.iter().zip(e).position(far);
+            assert!(
+                place.is_none() && a.len() == e.len(),
+                "seed {seed}, array {i}, {place:?} of {largest}: {:?}",
+                case.spec
+            );
+        }
+    }
+    assert!(shared > 7 && matrices == 6, "{shared} {matrices}");
+}
+
 /// LTC sequences whose records exceed the limit are run in parts; the memory's weights then get a sum over the parts.
 #[test]
 fn a_limit_on_records_changes_no_result() {
@@ -242,6 +280,17 @@ fn a_limit_on_records_changes_no_result() {
         }
     }
     assert!(cut > 15, "{cut}");
+}
+
+#[test]
+fn a_rehearsal_runs_nothing() {
+    let case = super::properties::blocks(0);
+    let loss = |values: &Values| super::properties::cotangents(values, 0);
+    let run = || case.emulate(Order::Matrices, (true, ROOMY), loss).unwrap();
+    let (values, gradients) = crate::kernel::rehearse(run);
+    let all = [values.y, values.hidden, gradients.parameters.concat()].concat();
+    assert!(!all.is_empty() && all.iter().all(|value| *value == 0.0));
+    assert!(run().0.y.iter().any(|value| *value != 0.0));
 }
 
 #[test]

@@ -112,8 +112,39 @@ pub(super) fn case(seed: u64) -> Case {
         spec.output_places = vec![dice.below(spec.units), spec.units - 1];
         spec.output_places.dedup();
     }
-    spec.check().unwrap();
     let (batch, time) = (dice.pick(&[1, 2, 5, 16, 17, 35]), dice.pick(&[1, 2, 3, 7]));
+    filled(dice, spec, batch, time)
+}
+
+/// A CfC whose products have whole blocks of 8 rows and 32 columns, also where two groups share them.
+pub(super) fn blocks(seed: u64) -> Case {
+    let dice = &mut Dice(seed);
+    let backbone_layers = 1 + dice.below(2);
+    let cell = CfcSpec {
+        layers: vec![CfcLayer {
+            inputs: 8,
+            units: 64,
+            mask: None,
+        }],
+        mode: dice.pick(&[Mode::Default, Mode::NoGate]),
+        activation: dice.pick(&[Activation::LecunTanh, Activation::Silu]),
+        backbone_units: 128,
+        backbone_layers,
+        dropped: (0..backbone_layers).map(|_| dice.coin()).collect(),
+    };
+    let (batch, time) = (dice.pick(&[33, 48]), 2);
+    let mut case = filled(dice, SequenceSpec::cfc(cell, false), batch, time);
+    // Sums over so many rows stay of order 1.
+    for value in case.parameters.iter_mut().flatten() {
+        *value *= 0.2;
+    }
+    case
+}
+
+/// Parameters and arrays for a layer.
+fn filled(dice: &mut Dice, spec: SequenceSpec, batch: usize, time: usize) -> Case {
+    spec.check().unwrap();
+    let inputs = spec.inputs;
     let parameters = spec.parameters();
     let parameters = parameters
         .iter()

@@ -11,7 +11,7 @@ use crate::kernel::spec::{CfcLayer, CfcSpec, ParameterSpec, SequenceSpec};
 use crate::kernel::{Chain, Judgement, LinearStage, Loss, SequenceStage, Stage, Strides};
 
 /// Functions of the languages that bodies may call, besides those that their own files define.
-const ALLOWED: [&str; 12] = [
+const ALLOWED: [&str; 15] = [
     "if",
     "for",
     "while",
@@ -24,6 +24,9 @@ const ALLOWED: [&str; 12] = [
     "SIMD_SUM_OVER",
     "ADD_ROWS",
     "PUT",
+    "PUT_ALL",
+    "TEAM_BARRIER",
+    "SIMD_MATRIX",
 ];
 /// What Metal's C++ does not have, or what is not the same everywhere.
 const FORBIDDEN: [&str; 18] = [

@@ -23,6 +23,10 @@
 #define UNROLL
 #define UNROLL_BY(n)
 #define BARRIER() emulator::Group::current->barrier()
+#define CLUSTER_BARRIER() emulator::Group::current->cluster_barrier()
+#define REMOTE(pointer, rank) emulator::Group::current->remote(pointer, rank)
+#define LOCAL
+#define SIMD_MATRIX(sums, left, right) emulator::Group::current->simd_matrix(sums, left, right)
 #define SIMD_SUM(x) emulator::Group::current->simd_sum(x, 32)
 #define SIMD_SUM_OVER(x, width) emulator::Group::current->simd_sum(x, width)
 
@@ -48,16 +52,17 @@ namespace emulator {
 constexpr size_t STACK = 128 << 10;
 constexpr int SIMD = 32;
 
-// The threads of one group.
+// The threads of one group, or of a cluster of groups that reach each other's shared memory.
 class Group {
  public:
   static inline thread_local Group* current = nullptr;
 
-  explicit Group(int threads) : fibers_(threads) {
+  // `stride` is the distance between the shared memories of neighbouring groups, in floats.
+  Group(int threads, int cluster, ptrdiff_t stride) : threads_(threads), stride_(stride), fibers_(threads * cluster) {
     for (auto& fiber : fibers_) fiber.stack.reset(new char[STACK]);
   }
 
-  // Runs `body(thread)` on all threads; `is_descending` starts with the last.
+  // Runs `body(i)` on all threads, group by group; `is_descending` starts with the last.
   void run(const std::function<void(int)>& body, bool is_descending) {
     body_ = &body;
     current = this;
@@ -75,15 +80,30 @@ class Group {
       }
       if (all(State::Done)) return;
       has_moved |= join_simd_groups();
-      if (all(State::AtBarrier)) {
-        for (auto& fiber : fibers_) fiber.state = State::Ready;
-        has_moved = true;
+      has_moved |= multiply_matrices();
+      for (size_t first = 0; first < fibers_.size(); first += threads_) {
+        has_moved |= pass(State::AtBarrier, first, first + threads_);
       }
+      has_moved |= pass(State::AtCluster, 0, fibers_.size());
       if (!has_moved) throw std::runtime_error("threads of a group wait at different places");
     }
   }
 
   void barrier() { wait(State::AtBarrier); }
+
+  void cluster_barrier() { wait(State::AtCluster); }
+
+  // The same place in the shared memory of another group of the cluster.
+  float* remote(float* place, int rank) const { return place + (rank - now_ / threads_) * stride_; }
+
+  // Adds a product of matrices to `sums`; who has which element is said in prologue/cuda.inc.
+  void simd_matrix(float* sums, const float* left, const float* right) {
+    Fiber& fiber = fibers_[now_];
+    fiber.sums = sums;
+    fiber.left = left;
+    fiber.right = right;
+    wait(State::AtMatrix);
+  }
 
   float simd_sum(float x, int width) {
     Fiber& fiber = fibers_[now_];
@@ -94,7 +114,7 @@ class Group {
   }
 
  private:
-  enum class State { Ready, AtBarrier, AtSimd, Done };
+  enum class State { Ready, AtBarrier, AtCluster, AtSimd, AtMatrix, Done };
 
   struct Fiber {
     ucontext_t context;
@@ -102,6 +122,9 @@ class Group {
     State state = State::Ready;
     float value = 0.0f;
     int width = 0;
+    float* sums = nullptr;
+    const float* left = nullptr;
+    const float* right = nullptr;
   };
 
   static void enter() {
@@ -135,6 +158,15 @@ class Group {
     return std::all_of(fibers_.begin(), fibers_.end(), [=](const Fiber& fiber) { return fiber.state == state; });
   }
 
+  // Lets threads go on that all wait at the same barrier.
+  bool pass(State barrier, size_t first, size_t end) {
+    auto begin = fibers_.begin();
+    auto waits = [=](const Fiber& fiber) { return fiber.state == barrier; };
+    if (!std::all_of(begin + first, begin + end, waits)) return false;
+    for (size_t i = first; i < end; ++i) fibers_[i].state = State::Ready;
+    return true;
+  }
+
   // Butterfly sums, in the order in which a GPU adds.
   bool join_simd_groups() {
     bool has_joined = false;
@@ -154,6 +186,29 @@ class Group {
     return has_joined;
   }
 
+  bool multiply_matrices() {
+    bool has_multiplied = false;
+    for (size_t first = 0; first + SIMD <= fibers_.size(); first += SIMD) {
+      auto lanes = fibers_.begin() + first;
+      auto waits = [](const Fiber& fiber) { return fiber.state == State::AtMatrix; };
+      if (!std::all_of(lanes, lanes + SIMD, waits)) continue;
+      for (int lane = 0; lane < SIMD; ++lane) {
+        for (int i = 0; i < 4; ++i) {
+          const int column = 2 * (lane % 4) + i % 2;
+          for (int k = 0; k < 8; ++k) {
+            const float a = lanes[lane / 4 * 4 + k % 4].left[k / 4 * 2 + i / 2];
+            lanes[lane].sums[i] += a * lanes[column * 4 + k % 4].right[k / 4];
+          }
+        }
+      }
+      for (int lane = 0; lane < SIMD; ++lane) lanes[lane].state = State::Ready;
+      has_multiplied = true;
+    }
+    return has_multiplied;
+  }
+
+  int threads_;
+  ptrdiff_t stride_;
   std::vector<Fiber> fibers_;
   ucontext_t scheduler_;
   const std::function<void(int)>* body_ = nullptr;
@@ -181,21 +236,30 @@ struct Kernel {
   void (*run)(const Arguments& arguments, const Place& place);
 };
 
-inline void launch(const Kernel& kernel, const Arguments& arguments, int groups, int threads, size_t shared,
+inline void launch(const Kernel& kernel, const Arguments& arguments, int groups, int threads, int cluster, size_t shared,
                    bool is_descending) {
   constexpr size_t GUARD = 64;
   const float nothing = std::numeric_limits<float>::quiet_NaN();
   const float mark = 1234.5f;
-  Group group(threads);
   // Rounded up, so that vector loads are aligned as they are on a GPU.
-  std::vector<float4> words((shared + GUARD) / 4 + 1);
-  float* memory = reinterpret_cast<float*>(words.data());
-  for (int g = 0; g < groups; ++g) {
-    std::fill_n(memory, shared, nothing);
-    std::fill_n(memory + shared, GUARD, mark);
-    group.run([&](int thread) { kernel.run(arguments, Place{thread, g, memory}); }, is_descending);
-    for (size_t i = 0; i < GUARD; ++i) {
-      if (memory[shared + i] != mark) throw std::runtime_error("a thread wrote behind the shared memory");
+  const size_t each = (shared + GUARD) / 4 + 1;
+  Group group(threads, cluster, static_cast<ptrdiff_t>(4 * each));
+  std::vector<float4> words(each * cluster);
+  auto memory = [&](int rank) { return reinterpret_cast<float*>(words.data() + rank * each); };
+  for (int g = 0; g < groups; g += cluster) {
+    for (int rank = 0; rank < cluster; ++rank) {
+      std::fill_n(memory(rank), shared, nothing);
+      std::fill_n(memory(rank) + shared, GUARD, mark);
+    }
+    auto body = [&](int i) {
+      const int rank = i / threads;
+      kernel.run(arguments, Place{i - rank * threads, g + rank, memory(rank)});
+    };
+    group.run(body, is_descending);
+    for (int rank = 0; rank < cluster; ++rank) {
+      for (size_t i = 0; i < GUARD; ++i) {
+        if (memory(rank)[shared + i] != mark) throw std::runtime_error("a thread wrote behind the shared memory");
+      }
     }
   }
 }
