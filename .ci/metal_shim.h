@@ -3,6 +3,8 @@
 #define constant __attribute__((address_space(2)))
 #define threadgroup __attribute__((address_space(3)))
 #define kernel
+// A word of the language for the address space of local variables, so no name of anything.
+#define thread
 
 typedef unsigned short ushort;
 typedef float float2 __attribute__((ext_vector_type(2)));
@@ -16,6 +18,8 @@ namespace metal {
 enum class mem_flags { mem_threadgroup };
 template <typename T>
 T simd_sum(T);
+template <typename T>
+T simd_shuffle(T, ushort);
 template <typename T>
 T simd_shuffle_xor(T, ushort);
 float fabs(float);

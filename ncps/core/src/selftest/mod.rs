@@ -3,7 +3,8 @@
 //!
 //! # Source
 //! The recordings are outputs, final states and gradients of `ncps` 1.0.1 (PyTorch) in f32; an LSTM, which that package has
-//! none of, and a layer too large to record are compared with the plain form on the CPU, and so are loss and gradients of a whole train step.
+//! none of, and a layer too large to record are compared with the plain form on the CPU, and so are loss and gradients of a
+//! whole train step.
 
 mod cases;
 mod compare;
