@@ -17,6 +17,9 @@ use super::record::Record;
 use crate::error::{Error, Result};
 use crate::run::arrays::host;
 use crate::run::device::has_gpu;
+use crate::run::plan::{MemoryEstimate, Sizes};
+use crate::run::step_memory::{self, BatchShape};
+use crate::workload;
 
 /// Draws the network's parameters and the batch.
 const SEED: u64 = 1;
@@ -60,12 +63,17 @@ pub fn run(case: &Case, options: &Options) -> Result<Record> {
     let work = Work::of_training_step(network.as_ref(), case.batch, case.time)?;
     let infer_flops = Work::of_step(network.as_ref())?.flops();
     let params = network.summary().parameters;
+    let estimated = estimate(case, network.as_ref(), options.is_gpu);
+    workload::reset_peak();
     let trained = train(network, case, options.seconds)?;
+    let mlx_peak = workload::allocator().peak;
     let stepped = infer(trained.trainer.model().as_ref(), options)?;
     let measured = Measured {
         work,
         infer_flops,
         params,
+        estimated,
+        mlx_peak,
         trained,
         stepped,
         start,
@@ -78,6 +86,9 @@ struct Measured {
     work: Work,
     infer_flops: u64,
     params: usize,
+    /// Bytes.
+    estimated: u64,
+    mlx_peak: Reading,
     trained: Trained,
     stepped: Stepped,
     start: Reading,
@@ -90,6 +101,7 @@ impl Measured {
         let mut size = |name, reading| megabytes(name, reading, &mut unavailable);
         let peak = size("peak_rss_mb", &self.peak);
         let start = size("start_rss_mb", &self.start);
+        let mlx_peak = size("mlx_peak_mb", &self.mlx_peak);
         let (train, infer) = (&self.trained.times, &self.stepped.times);
         Record {
             case: case.name.to_owned(),
@@ -107,6 +119,8 @@ impl Measured {
             peak_rss_mb: peak,
             start_rss_mb: start,
             peak_above_start_mb: peak.zip(start).map(|(peak, start)| peak - start),
+            mlx_peak_mb: mlx_peak,
+            estimated_mb: self.estimated as f64 * 1e-6,
             threads: kernel::threads(),
             device: device_name(options).to_owned(),
             vectors: kernel::level().name().to_owned(),
@@ -193,6 +207,24 @@ struct Trained {
     trainer: Trainer<Box<dyn Network>>,
     first_step_s: f64,
     times: Times,
+}
+
+/// What training is estimated to take in memory beside its data.
+fn estimate(case: &Case, network: &dyn Network, is_gpu: bool) -> u64 {
+    let shape = BatchShape {
+        batch: case.batch,
+        time: case.time,
+        has_timespans: false,
+        has_mask: false,
+    };
+    let step = step_memory::bytes(network, &TrainConfig::default(), shape, is_gpu);
+    let sizes = Sizes {
+        parameters: network.summary().parameters,
+        optimizer_slots: 2,
+        data_values: 0,
+        step,
+    };
+    MemoryEstimate::of(sizes).total
 }
 
 fn train(network: Box<dyn Network>, case: &Case, seconds: f64) -> Result<Trained> {

@@ -40,6 +40,10 @@ pub struct Record {
     pub start_rss_mb: Option<f64>,
     /// The difference of these two, 10^6 bytes.
     pub peak_above_start_mb: Option<f64>,
+    /// Most memory of live arrays in MLX while it trained, 10^6 bytes; the kernels have buffers of their own.
+    pub mlx_peak_mb: Option<f64>,
+    /// What `ncps train` would say beforehand that a run takes beside its data, 10^6 bytes.
+    pub estimated_mb: f64,
     /// Threads of the kernels and of matrix products.
     pub threads: usize,
     /// `cpu` or `gpu`.

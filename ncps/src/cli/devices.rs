@@ -23,7 +23,7 @@ pub(crate) struct DevicesArguments {
 
 pub(crate) fn run(arguments: &DevicesArguments, output: &Output) -> Result<()> {
     let machine = match &arguments.replay {
-        Some(folder) => device::detect_on(&Host::replay(folder)?),
+        Some(folder) => device::detect_on(&Host::replay(folder).map_err(ncps::Error::from)?),
         None => device::detect(),
     };
     let table = DeviceTable::embedded();

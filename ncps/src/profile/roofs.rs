@@ -332,7 +332,13 @@ pub(super) fn nominal(machine: &Machine, is_gpu: bool) -> Vec<(&'static str, Rea
         },
     );
     let fp32 = chip.filter(|_| is_gpu).map_or_else(
-        || missing("nominal rate of arithmetic"),
+        || match chip {
+            Some(_) => {
+                let detail = "the chip table has the GPU's rate, and this ran on the CPU";
+                Reading::unavailable(Reason::NotRun, detail).with_remedy("--device gpu")
+            }
+            None => missing("nominal rate of arithmetic"),
+        },
         |chip| {
             let rate = chip.gpu.fp32_tflops_est * 1e12;
             from(

@@ -81,18 +81,20 @@ impl Trial {
         })
     }
 
-    /// The slowdown and the ends of its interval as named readings.
-    pub(super) fn metrics(&self) -> [(&'static str, Reading); 3] {
+    /// The slowdown and the ends of its interval as named readings; the reason alone where there is none.
+    pub(super) fn metrics(&self) -> Vec<(&'static str, Reading)> {
         const NAMES: [&str; 3] = [
             "sampling.slowdown",
             "sampling.slowdown.low",
             "sampling.slowdown.high",
         ];
         let Some(found) = self.slowdown() else {
-            let detail = format!("{} pairs of slices, expected 6 at least", self.with.len());
+            let count = self.with.len();
+            let detail =
+                format!("time was enough for {count} of at least 6 pairs of slices to compare");
             let missing = Reading::unavailable(Reason::NotRun, detail)
                 .with_remedy("more --seconds, or a smaller batch");
-            return NAMES.map(|name| (name, missing.clone()));
+            return vec![(NAMES[0], missing)];
         };
         let often = self.readings as f64 / self.seconds;
         let formula = format!(
@@ -105,9 +107,8 @@ impl Trial {
                 .with_window(Duration::from_secs_f64(2.0 * self.seconds))
                 .with_scope(Scope::Process)
         };
-        let values = [found.ratio, found.low, found.high].map(of);
-        let [slowdown, low, high] = values;
-        [(NAMES[0], slowdown), (NAMES[1], low), (NAMES[2], high)]
+        let values = [found.ratio, found.low, found.high];
+        NAMES.into_iter().zip(values.map(of)).collect()
     }
 
     /// What a reader should know before he trusts it.
@@ -173,7 +174,7 @@ mod tests {
         assert!((found.ratio - 0.001).abs() < 1e-9, "{found:?}");
         assert!(found.low < found.ratio && found.ratio < found.high);
         assert_eq!(sure.note(), None);
-        let values = sure.metrics().map(|(_, reading)| reading.value());
+        let values: Vec<_> = sure.metrics().iter().map(|(_, r)| r.value()).collect();
         assert_eq!(values, [found.ratio, found.low, found.high].map(Some));
     }
 
@@ -195,8 +196,9 @@ mod tests {
                 ..trial(&noisy)
             },
         ] {
-            let [(_, reading), ..] = silent.metrics();
-            assert_eq!((reading.value(), silent.note()), (None, None));
+            let found = silent.metrics();
+            assert_eq!((found.len(), found[0].1.value()), (1, None));
+            assert_eq!(silent.note(), None);
         }
     }
 }

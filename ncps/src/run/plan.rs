@@ -30,17 +30,17 @@ pub struct Plan {
 /// ```text
 /// state       = 4 * parameters * (1 weight + 1 gradient + optimiser slots + 1 best copy)
 /// data        = 4 * values of all three splits
-/// activations = 4 * batch * time * sum over weight matrices of (rows * uses * 3)
+/// activations = what a training step or an evaluation of a batch takes at most
 /// ```
-/// A layer keeps about three values per row of each weight matrix and time step for the backward pass; an LTC does so
-/// in each of its unfolds.
+/// The last comes from the sizes that the kernels themselves use: a network that is one operation takes what the threads'
+/// blocks of samples take, however large the batch is. It is what a run adds to the program, which takes some 80 MB itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct MemoryEstimate {
     /// Weights, gradients and optimiser state.
     pub state: u64,
     /// The data, as windows share them.
     pub data: u64,
-    /// What the backward pass needs of one batch.
+    /// A batch, and what its step or its evaluation takes.
     pub activations: u64,
     /// All together.
     pub total: u64,
@@ -52,10 +52,8 @@ pub(crate) struct Sizes {
     pub(crate) parameters: usize,
     pub(crate) optimizer_slots: usize,
     pub(crate) data_values: usize,
-    pub(crate) batch: usize,
-    pub(crate) time: usize,
-    /// Rows of all weight matrices, each times its uses in a step.
-    pub(crate) rows: usize,
+    /// Bytes of a batch and of the larger of its step and its evaluation.
+    pub(crate) step: u64,
 }
 
 impl MemoryEstimate {
@@ -63,12 +61,11 @@ impl MemoryEstimate {
         let float = 4u64;
         let state = float * sizes.parameters as u64 * (3 + sizes.optimizer_slots as u64);
         let data = float * sizes.data_values as u64;
-        let activations = float * sizes.batch as u64 * sizes.time as u64 * sizes.rows as u64 * 3;
         Self {
             state,
             data,
-            activations,
-            total: state + data + activations,
+            activations: sizes.step,
+            total: (state + data).saturating_add(sizes.step),
         }
     }
 }
@@ -83,9 +80,7 @@ mod tests {
             parameters: 10,
             optimizer_slots: 2,
             data_values: 100,
-            batch: 2,
-            time: 3,
-            rows: 5,
+            step: 360,
         };
         let estimate = MemoryEstimate::of(sizes);
         assert_eq!(

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ncps_core::train::{Metrics, loss};
+use ncps_core::train::{Metrics, TrainConfig, loss};
 use ncps_datasets::{DataSchema, Dataset, Task, WindowSet};
 use ncps_models::Network;
 use ncps_profiling::device::Machine;
@@ -15,6 +15,7 @@ use super::directory::RunDirectory;
 use super::memory;
 use super::model_file::ModelDescription;
 use super::plan::{MemoryEstimate, Plan, Sizes};
+use super::step_memory::{self, BatchShape};
 use super::stiffness;
 use super::summary::{BaselineSummary, Summary};
 use super::tf32::{self, Products};
@@ -122,7 +123,8 @@ impl Session {
             .model
             .build(dataset.inputs(), outputs(config, &dataset), config.seed);
         let network = network.map_err(|error| config::model_error(&loaded, error))?;
-        let plan = plan(config, &dataset, network.as_ref());
+        let is_gpu = device.backend == "gpu";
+        let plan = plan(config, &dataset, network.as_ref(), is_gpu);
         if !limits.is_dry {
             memory::check(&plan, &config.train, memory)?;
         }
@@ -138,6 +140,24 @@ impl Session {
             may_data_differ: limits.may_data_differ,
             remarks,
         })
+    }
+
+    /// What training another configuration of the same data would take, by its network.
+    ///
+    /// # Errors
+    /// Those of building the network.
+    pub(crate) fn memory_of(&self, config: &RunConfig, is_gpu: bool) -> Result<MemoryEstimate> {
+        let outputs = outputs(config, &self.dataset);
+        let network = config
+            .model
+            .build(self.dataset.inputs(), outputs, config.seed)?;
+        let train = &config.train;
+        Ok(memory_estimate(
+            network.as_ref(),
+            train,
+            &self.dataset,
+            is_gpu,
+        ))
     }
 
     /// The configuration.
@@ -381,7 +401,30 @@ fn fit_loss_to_data(loaded: &mut Loaded<RunConfig>, dataset: &Dataset) -> Result
     ))
 }
 
-fn plan(config: &RunConfig, dataset: &Dataset, network: &dyn Network) -> Plan {
+/// What training takes on a device.
+fn memory_estimate(
+    network: &dyn Network,
+    train: &TrainConfig,
+    dataset: &Dataset,
+    is_gpu: bool,
+) -> MemoryEstimate {
+    let sets = [&dataset.train, &dataset.validation, &dataset.test];
+    let width = dataset.inputs() + dataset.outputs() + 1;
+    let shape = BatchShape {
+        batch: train.batch_size,
+        time: dataset.train.time(),
+        has_timespans: dataset.train.has_timespans(),
+        has_mask: dataset.train.has_mask(),
+    };
+    MemoryEstimate::of(Sizes {
+        parameters: network.summary().parameters,
+        optimizer_slots: 2,
+        data_values: sets.iter().map(|set| set.steps_held()).sum::<usize>() * width,
+        step: step_memory::bytes(network, train, shape, is_gpu),
+    })
+}
+
+fn plan(config: &RunConfig, dataset: &Dataset, network: &dyn Network, is_gpu: bool) -> Plan {
     let batch = config.train.batch_size;
     // Buckets of lengths have a last batch each, and lanes are of one length; a part without windows is refused later.
     let batches = match config.train.stateful {
@@ -389,19 +432,9 @@ fn plan(config: &RunConfig, dataset: &Dataset, network: &dyn Network) -> Plan {
         false => dataset.train.batches(batch, Some(config.seed)),
     };
     let steps_per_epoch = batches.map_or(0, |batches| batches.steps());
-    let summary = network.summary();
     let sets = [&dataset.train, &dataset.validation, &dataset.test];
-    let width = dataset.inputs() + dataset.outputs() + 1;
-    let sizes = Sizes {
-        parameters: summary.parameters,
-        optimizer_slots: 2,
-        data_values: sets.iter().map(|set| set.steps_held()).sum::<usize>() * width,
-        batch,
-        time: dataset.train.time(),
-        rows: matrix_rows(network),
-    };
     Plan {
-        parameters: summary.parameters,
+        parameters: network.summary().parameters,
         windows: sets.map(WindowSet::len),
         time: dataset.train.time(),
         inputs: dataset.inputs(),
@@ -409,18 +442,8 @@ fn plan(config: &RunConfig, dataset: &Dataset, network: &dyn Network) -> Plan {
         padding: dataset.train.padding(),
         steps_per_epoch,
         steps: steps_per_epoch as u64 * config.train.epochs,
-        memory_estimate: MemoryEstimate::of(sizes),
+        memory_estimate: memory_estimate(network, &config.train, dataset, is_gpu),
     }
-}
-
-/// Rows of all weight matrices: each makes one value of a time step.
-fn matrix_rows(network: &dyn Network) -> usize {
-    let parameters = network.parameters().flatten();
-    let rows = parameters
-        .values()
-        .filter(|array| array.ndim() == 2)
-        .map(|array| array.shape()[0] as usize);
-    rows.sum()
 }
 
 /// In what two data sets differ for a model, if in anything.

@@ -148,12 +148,13 @@ impl Search<'_> {
 
     /// Why a setting cannot fit, by the run's estimate of its memory.
     fn estimate(&self, setting: &Setting) -> Option<Fate> {
-        let plan = self.session.plan();
-        let estimate = plan.memory_estimate;
-        let times = setting.batch as f64 / self.session.config().train.batch_size.max(1) as f64;
-        let widths = (setting.width * setting.width) as f64;
-        let bytes = (estimate.state as f64 + estimate.activations as f64 * times) * widths
-            + estimate.data as f64;
+        let overrides = setting.overrides(&self.session.config().model);
+        let loaded = self.source.load(&overrides).ok()?;
+        let estimate = self
+            .session
+            .memory_of(&loaded.config, setting.device == "gpu");
+        // A setting that cannot be built says so when it is tried.
+        let bytes = estimate.ok()?.total as f64;
         let is_over = self.budget.is_some_and(|budget| bytes > budget);
         is_over.then_some(Fate::OverMemory { bytes })
     }
@@ -510,8 +511,12 @@ mod tests {
         assert!(found.best.is_none() && found.row.is_none() && found.fragment.is_empty());
         // Half of what does not fit is tried, until something does: room for 24 sequences holds 16.
         let session = Session::prepare(source().load(&[]).unwrap()).unwrap();
-        let estimate = session.plan().memory_estimate;
-        let room = estimate.state as f64 + 3.0 * estimate.activations as f64 + estimate.data as f64;
+        let total = |batch: i64| {
+            let more = [Override::of_flag("train.batch_size", batch)];
+            let config = source().load(&more).unwrap().config;
+            session.memory_of(&config, false).unwrap().total as f64
+        };
+        let room = 0.5 * (total(16) + total(32));
         let limits = Limits {
             memory_bytes: Some(room),
             ..limits

@@ -85,6 +85,12 @@ impl Drop for Buffer {
     }
 }
 
+/// Values of all buffers that the calling thread keeps.
+#[cfg(test)]
+pub(crate) fn spare_values() -> usize {
+    SPARE.with_borrow(|spare| spare.iter().map(Vec::len).sum())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

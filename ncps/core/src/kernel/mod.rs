@@ -61,7 +61,10 @@ pub(crate) use gpu::{Backend, Order};
 pub(crate) use gpu::{ChainCache, rehearse};
 pub use gpu::{keep_compiled_kernels, trust_gpu_kernels};
 pub(crate) use ltc::positive;
-pub use op::{CallSpans, RecordReport, SequenceArrays, SequenceCall, SequenceOp, set_record_limit};
+pub use op::{
+    CallSpans, RecordReport, SequenceArrays, SequenceCall, SequenceOp, record_limit,
+    set_record_limit,
+};
 pub(crate) use op::{GradientCall, UpdateCall, join, split};
 pub use policy::Policy;
 pub use pool::{set_threads, threads};

@@ -14,7 +14,7 @@ use super::spec::SequenceSpec;
 use super::steps::{State, Steps, from_lanes};
 
 /// Samples in a full block.
-const BLOCK: usize = 32;
+pub(crate) const BLOCK: usize = 32;
 
 /// How long each step lasts.
 #[derive(Clone, Copy, Debug)]

@@ -255,6 +255,24 @@ fn segment_starts<S: Simd>(
     (length, starts)
 }
 
+impl Plan {
+    /// Values that the way back over one lane takes, without the record, the gradients of outputs and of inputs.
+    pub(crate) fn work_rows(&self, network: &Network) -> usize {
+        let again = |length: usize| {
+            let starts = self.time.div_ceil(length) * self.state_rows();
+            length.min(self.time) * network.tape_rows + starts
+        };
+        let again = match self.keep {
+            Keep::All => 0,
+            Keep::Segments(length) => again(length.max(1)),
+            Keep::Nothing => again(segment_length(self.time)) + network.tape_rows,
+        };
+        // Two sets of running states and of scratch: one to run forward again, one to go back.
+        let running = 2 * (network.scratch_rows + 2 * self.state_rows() + self.spec.inputs);
+        CHUNK.min(self.time) * network.record_rows + again + running
+    }
+}
+
 /// About sqrt(T), so that starts and one segment's records take the least memory together.
 pub(crate) fn segment_length(time: usize) -> usize {
     (time as f64).sqrt().ceil().max(1.0) as usize

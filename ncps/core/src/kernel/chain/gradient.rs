@@ -110,7 +110,7 @@ impl ChainPlan {
     }
 
     /// All records, if those of the blocks at work fit.
-    fn keep(&self, tape_rows: usize, blocks: &[Block]) -> Keep {
+    pub(super) fn keep(&self, tape_rows: usize, blocks: &[Block]) -> Keep {
         let lanes: usize = blocks.iter().take(GROUPS).map(|block| block.lanes).sum();
         if self.time * tape_rows * lanes * size_of::<f32>() <= self.record_limit {
             return Keep::All;

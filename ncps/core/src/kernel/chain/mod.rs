@@ -7,6 +7,7 @@
 mod block;
 mod gradient;
 mod loss;
+mod memory;
 mod pointwise;
 mod prepared;
 #[cfg(test)]

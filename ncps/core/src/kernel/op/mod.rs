@@ -11,6 +11,7 @@ mod update;
 pub(crate) use flat::{join, split};
 pub(crate) use gradient::GradientCall;
 pub use sequence::{
-    CallSpans, RecordReport, SequenceArrays, SequenceCall, SequenceOp, set_record_limit,
+    CallSpans, RecordReport, SequenceArrays, SequenceCall, SequenceOp, record_limit,
+    set_record_limit,
 };
 pub(crate) use update::UpdateCall;

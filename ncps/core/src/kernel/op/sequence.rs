@@ -12,8 +12,9 @@ use crate::array::{During, dim};
 use crate::error::{Error, Result};
 use crate::kernel::gpu::{self, Backend, Geometry};
 use crate::kernel::network::Network;
+use crate::kernel::pool;
 use crate::kernel::sequence::{Keep, Plan};
-use crate::kernel::sequence_backward::segment_length;
+use crate::kernel::sequence_backward::{GROUPS, segment_length};
 use crate::kernel::simd;
 use crate::kernel::spec::SequenceSpec;
 
@@ -21,6 +22,11 @@ const LAYER: &str = "fused sequence op";
 
 /// Bytes of records that a forward pass may leave for the backward pass.
 pub(super) static RECORD_LIMIT: AtomicUsize = AtomicUsize::new(256 << 20);
+
+/// Bytes of records that one op may keep in training.
+pub fn record_limit() -> usize {
+    RECORD_LIMIT.load(Ordering::Relaxed)
+}
 
 /// Sets how many bytes of records one op may keep in training; above it, steps are run again on the way back.
 pub fn set_record_limit(bytes: usize) {
@@ -160,6 +166,29 @@ impl SequenceOp {
             bytes: bytes(keep),
             all_bytes,
         }
+    }
+
+    /// Bytes of the kernels' own buffers in a training call on a CPU, with the threads that are set now: what the forward
+    /// pass leaves for the way back, packed weights, sums of gradients, and the values of one block for each thread.
+    pub fn scratch_bytes(&self, batch: usize, time: usize, has_timespans: bool) -> usize {
+        let span = (!has_timespans).then_some(1.0);
+        // So many that what they leave is cut down anyway; beyond, it grows with the batch.
+        let counted = batch.min(1 << 20);
+        let times = batch.div_ceil(counted.max(1));
+        let records = self.records(counted, time, has_timespans);
+        let batch = counted;
+        let plan = self.plan(batch, time, span, false, records.keep);
+        let zeros: Vec<Vec<f32>> = self.parameters.iter().map(|p| vec![0.0; p.len()]).collect();
+        let zeros: Vec<&[f32]> = zeros.iter().map(Vec::as_slice).collect();
+        let network = Network::new(&self.spec, &zeros, plan.preparation(true, true, true));
+        let blocks = plan.blocks();
+        let groups = blocks.len().clamp(1, GROUPS);
+        let lanes = blocks.iter().map(|block| block.lanes).max().unwrap_or(0);
+        let packed = 2 * zeros.iter().map(|values| values.len()).sum::<usize>();
+        let values = groups.min(pool::threads()) * lanes * plan.work_rows(&network)
+            + groups * network.gradient_len
+            + packed;
+        records.bytes.saturating_mul(times) + values * size_of::<f32>()
     }
 
     fn plan(
