@@ -180,7 +180,7 @@ mod tests {
             };
             config.load().unwrap().train.padding()
         };
-        assert_eq!(padding(1)[0], padding(1)[1]);
+        assert!(padding(1)[0].to_bits() == padding(1)[1].to_bits());
         let [plain, bucketed] = padding(4);
         assert!(plain > 0.5 && bucketed < 0.25, "{plain} {bucketed}");
     }

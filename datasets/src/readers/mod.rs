@@ -7,6 +7,7 @@ pub(crate) mod idx;
 pub(crate) mod npy;
 pub(crate) mod npz;
 pub(crate) mod parquet;
+mod parquet_footer;
 mod parquet_pages;
 
 use std::fs::File;

@@ -1,6 +1,7 @@
 //! Parquet by polars, behind a check of the file's frame that catches truncation.
 //!
-//! polars believes the numbers that a file states and asks for as much memory, so [`super::parquet_pages`] holds them against each other first.
+//! polars believes the numbers that a file states and asks for as much memory, so [`super::parquet_footer`] and [`super::parquet_pages`] hold them
+//! against each other first.
 
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
@@ -14,6 +15,7 @@ use polars::prelude::{
 };
 
 use super::Version;
+use super::parquet_footer;
 use super::parquet_pages::{self, Chunk};
 use crate::error::{Error, Result};
 use crate::frame::{Column, Frame, unknown_column};
@@ -295,6 +297,13 @@ fn check_frame(path: &Path, file: &mut (impl Read + Seek)) -> Result<u64> {
             "its end is missing: the file is truncated; copy or download it again",
         ));
     }
+    let begin = length - TRAILER - footer;
+    file.seek(SeekFrom::Start(begin)).map_err(io)?;
+    let mut bytes = Vec::new();
+    Read::take(&mut *file, footer)
+        .read_to_end(&mut bytes)
+        .map_err(io)?;
+    parquet_footer::check(&bytes).map_err(|problem| malformed(path, &problem))?;
     file.rewind().map_err(io)?;
     Ok(length)
 }

@@ -156,18 +156,18 @@ fn checksum(file: &mut (impl Read + Seek), at: u64, length: u64) -> Result<u32, 
 }
 
 /// Kinds of values in Thrift's compact protocol.
-const BINARY: u8 = 8;
-const LIST: u8 = 9;
+pub(super) const BINARY: u8 = 8;
+pub(super) const LIST: u8 = 9;
 const SET: u8 = 10;
 const MAP: u8 = 11;
-const STRUCT: u8 = 12;
+pub(super) const STRUCT: u8 = 12;
 /// Structures nest no deeper in headers.
 const MAX_DEPTH: usize = 8;
 
 /// A reader of Thrift's compact protocol that trusts nothing.
-struct Thrift<'a> {
-    bytes: &'a [u8],
-    at: usize,
+pub(super) struct Thrift<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
 }
 
 impl Thrift<'_> {
@@ -195,7 +195,7 @@ impl Thrift<'_> {
     }
 
     /// The next field's number and kind; the kind is 0 at a structure's end.
-    fn field(&mut self, last: i64) -> Option<(i64, u8)> {
+    pub(super) fn field(&mut self, last: i64) -> Option<(i64, u8)> {
         let head = self.byte()?;
         let (step, kind) = (i64::from(head >> 4), head & 0xf);
         let number = match step {
@@ -206,7 +206,23 @@ impl Thrift<'_> {
         Some((number, kind))
     }
 
-    fn skip(&mut self, kind: u8, depth: usize) -> Option<()> {
+    /// The number and the kind of a list's elements; a flag in a list takes a byte.
+    pub(super) fn list(&mut self) -> Option<(u64, u8)> {
+        let head = self.byte()?;
+        let count = if head >> 4 == 15 {
+            self.unsigned()?
+        } else {
+            u64::from(head >> 4)
+        };
+        let kind = if matches!(head & 0xf, 1 | 2) {
+            3
+        } else {
+            head & 0xf
+        };
+        Some((count, kind))
+    }
+
+    pub(super) fn skip(&mut self, kind: u8, depth: usize) -> Option<()> {
         if depth == MAX_DEPTH {
             return None;
         }
@@ -222,19 +238,8 @@ impl Thrift<'_> {
                 self.at = self.at.checked_add(length)?;
             }
             LIST | SET => {
-                let head = self.byte()?;
-                let count = if head >> 4 == 15 {
-                    self.unsigned()?
-                } else {
-                    u64::from(head >> 4)
-                };
+                let (count, kind) = self.list()?;
                 for _ in 0..count {
-                    // A flag in a list takes a byte.
-                    let kind = if matches!(head & 0xf, 1 | 2) {
-                        3
-                    } else {
-                        head & 0xf
-                    };
                     self.skip(kind, depth + 1)?;
                     self.bytes.get(..self.at)?;
                 }

@@ -16,6 +16,9 @@ const MAX_ROWS: i64 = 1 << 32;
 /// A buffer that unpacks to more than this many times its size is damaged, or zeros that nobody needs.
 const MAX_SWELL: u64 = 1 << 16;
 
+/// So many rows without values are made whatever the size of the file.
+const FEW_ROWS: usize = 1 << 16;
+
 /// Values of the dictionaries seen so far.
 pub(super) type Dictionaries = HashMap<i64, Vec<Option<String>>>;
 
@@ -78,6 +81,20 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Refuses so many rows for a column that keeps no values in the file: more than the bytes of its batch could be rows of
+    /// others, unpacked.
+    pub(super) fn check_empty(&self, rows: usize) -> Result<(), Problem> {
+        let swell = if self.codec.is_some() { 512 } else { 8 };
+        let most = self.body.len().saturating_mul(swell).max(FEW_ROWS);
+        match rows > most {
+            true => Err(format!(
+                "a column without values claims {rows} rows in a batch of {} bytes",
+                self.body.len()
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// The only column of a dictionary's batch.
     pub(super) fn values(&mut self, kind: &Kind, rows: usize) -> Result<Column, Problem> {
         if let Kind::Other { name, .. } = kind {
@@ -89,6 +106,7 @@ impl<'a> Batch<'a> {
             return Err("a column's length is not that of its batch".to_owned());
         }
         if *kind == Kind::Null {
+            self.check_empty(rows)?;
             return Ok(Column::Number(vec![f64::NAN; rows]));
         }
         let validity = self.buffer()?;

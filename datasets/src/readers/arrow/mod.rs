@@ -120,7 +120,10 @@ fn read_batches(
         let rows = batch.rows();
         let values = match batch.values(&field.kind, rows)? {
             Column::Text(values) => values,
-            _ => vec![None; rows],
+            _ => {
+                batch.check_empty(rows)?;
+                vec![None; rows]
+            }
         };
         let is_delta = message.u8(2).unwrap_or(0) == 1;
         let known = dictionaries.entry(id).or_default();
