@@ -37,6 +37,9 @@ pub(crate) fn load_npy(arrays: &NpyConfig, base_dir: &Path) -> Result<Dataset> {
         },
         windows: arrays.windows(),
         normalise: arrays.normalise,
+        augment: arrays.augment,
+        buckets: arrays.buckets,
+        leakage: Some(arrays.leakage),
         files: used.into_iter().map(|file| files[file].clone()).collect(),
         ..Assembly::default()
     }
@@ -94,6 +97,10 @@ pub(crate) fn load_npz(arrays: &NpzConfig, base_dir: &Path) -> Result<Dataset> {
         classes,
         windows: arrays.windows(),
         normalise: arrays.normalise,
+        augment: arrays.augment,
+        buckets: arrays.buckets,
+        leakage: Some(arrays.leakage),
+        sampling: arrays.sampling,
         time: arrays
             .t
             .as_ref()

@@ -97,6 +97,8 @@ impl DataConfig {
             Self::Npy(arrays) => {
                 check_horizon(arrays.horizon)?;
                 arrays.split.validate()?;
+                check_augment(arrays.augment.as_ref(), true)?;
+                check_buckets(arrays.buckets, Sampling::Uniform)?;
                 arrays.windows().validate()
             }
             Self::Benchmark(_) => Ok(()),
@@ -205,22 +207,9 @@ impl TableConfig {
             ));
         }
         self.task.validate()?;
-        if let Some(augment) = &self.augment {
-            augment.validate(self.task.is_forecast())?;
-        }
-        bucket::check(self.buckets)?;
-        if self.buckets > 1 && self.sampling == Sampling::Balanced {
-            return Err(config(
-                "buckets",
-                "balanced classes need one bucket: epochs would differ in their number of batches",
-            ));
-        }
-        if self.sampling == Sampling::Balanced && !self.task.is_classification() {
-            return Err(config(
-                "sampling",
-                "only classes can be balanced: this task predicts numbers",
-            ));
-        }
+        check_augment(self.augment.as_ref(), self.task.is_forecast())?;
+        check_buckets(self.buckets, self.sampling)?;
+        check_sampling(self.sampling, &self.task)?;
         if self.task.is_classification() && self.targets.len() != 1 {
             return Err(config(
                 "targets",
@@ -303,6 +292,18 @@ pub struct NpyConfig {
     /// As for tables.
     #[serde(default)]
     pub normalise: NormaliseConfig,
+    /// As for tables.
+    #[serde(default)]
+    pub pad: bool,
+    /// As for tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augment: Option<AugmentConfig>,
+    /// As for tables.
+    #[serde(default)]
+    pub leakage: LeakPolicy,
+    /// As for tables.
+    #[serde(default = "one_bucket")]
+    pub buckets: usize,
 }
 
 impl NpyConfig {
@@ -311,7 +312,7 @@ impl NpyConfig {
             length: self.window,
             stride: self.stride,
             test_stride: self.test_stride,
-            pad: false,
+            pad: self.pad,
         }
     }
 }
@@ -350,6 +351,21 @@ pub struct NpzConfig {
     /// As for tables.
     #[serde(default)]
     pub normalise: NormaliseConfig,
+    /// As for tables.
+    #[serde(default)]
+    pub sampling: Sampling,
+    /// As for tables.
+    #[serde(default)]
+    pub pad: bool,
+    /// As for tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augment: Option<AugmentConfig>,
+    /// As for tables.
+    #[serde(default)]
+    pub leakage: LeakPolicy,
+    /// As for tables.
+    #[serde(default = "one_bucket")]
+    pub buckets: usize,
 }
 
 impl NpzConfig {
@@ -358,7 +374,7 @@ impl NpzConfig {
             length: self.window,
             stride: self.stride,
             test_stride: self.test_stride,
-            pad: false,
+            pad: self.pad,
         }
     }
 
@@ -366,6 +382,9 @@ impl NpzConfig {
         self.windows().validate()?;
         self.split.validate()?;
         self.task.validate()?;
+        check_augment(self.augment.as_ref(), self.task.is_forecast())?;
+        check_buckets(self.buckets, self.sampling)?;
+        check_sampling(self.sampling, &self.task)?;
         match (&self.task, &self.y) {
             (TaskConfig::Forecast { .. }, _) => Err(config(
                 "task",
@@ -540,6 +559,31 @@ impl Windows {
         }
         Ok(())
     }
+}
+
+fn check_augment(augment: Option<&AugmentConfig>, is_forecast: bool) -> Result<()> {
+    augment.map_or(Ok(()), |augment| augment.validate(is_forecast))
+}
+
+fn check_buckets(buckets: usize, sampling: Sampling) -> Result<()> {
+    bucket::check(buckets)?;
+    if buckets > 1 && sampling == Sampling::Balanced {
+        return Err(config(
+            "buckets",
+            "balanced classes need one bucket: epochs would differ in their number of batches",
+        ));
+    }
+    Ok(())
+}
+
+fn check_sampling(sampling: Sampling, task: &TaskConfig) -> Result<()> {
+    if sampling == Sampling::Balanced && !task.is_classification() {
+        return Err(config(
+            "sampling",
+            "only classes can be balanced: this task predicts numbers",
+        ));
+    }
+    Ok(())
 }
 
 fn check_horizon(horizon: usize) -> Result<()> {

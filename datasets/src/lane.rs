@@ -36,6 +36,8 @@ impl DataConfig {
                 }
                 check_windows(table.windows())
             }
+            Self::Npy(arrays) if arrays.buckets > 1 => refuse_buckets(),
+            Self::Npz(arrays) if arrays.buckets > 1 => refuse_buckets(),
             Self::Npy(arrays) => check_windows(arrays.windows()),
             Self::Npz(arrays) => check_windows(arrays.windows()),
             Self::Embedded(embedded) => check_windows(embedded.windows()),

@@ -21,6 +21,21 @@ pub(crate) struct RawSeries {
 }
 
 impl RawSeries {
+    /// Keeps the first rows.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        if rows >= self.rows {
+            return;
+        }
+        for values in [&mut self.features, &mut self.targets] {
+            let width = values.len() / self.rows;
+            values.truncate(rows * width);
+        }
+        if let Some(times) = &mut self.times {
+            times.truncate(rows);
+        }
+        self.rows = rows;
+    }
+
     /// The rows `from..to` as a series of their own.
     pub(crate) fn slice(&self, from: usize, to: usize) -> Self {
         let wide = |values: &[f32]| {

@@ -279,7 +279,7 @@ fn file_name(file: &std::path::Path) -> String {
 
 fn by_fraction(series: Vec<RawSeries>, split: &FractionSplit) -> Result<Parts> {
     match split.by {
-        FractionOf::Time => Ok(cut_in_time(&series, split)),
+        FractionOf::Time => Ok(cut_in_time(series, split)),
         FractionOf::Series => draw_series(series, split),
         FractionOf::Window => Ok(Parts {
             train: series,
@@ -293,7 +293,7 @@ fn by_fraction(series: Vec<RawSeries>, split: &FractionSplit) -> Result<Parts> {
     }
 }
 
-fn cut_in_time(series: &[RawSeries], split: &FractionSplit) -> Parts {
+fn cut_in_time(series: Vec<RawSeries>, split: &FractionSplit) -> Parts {
     let mut parts = Parts::default();
     for one in series {
         let share = |fraction: f64| (one.rows as f64 * fraction).round() as usize;
@@ -305,16 +305,20 @@ fn cut_in_time(series: &[RawSeries], split: &FractionSplit) -> Parts {
 }
 
 /// Gives rows `..validation` to training, `validation..test` to validation, the rest to test.
-fn push_cuts(parts: &mut Parts, series: &RawSeries, validation: usize, test: usize) {
-    let cuts = [
-        (0, validation, &mut parts.train),
+fn push_cuts(parts: &mut Parts, mut series: RawSeries, validation: usize, test: usize) {
+    let later = [
         (validation, test, &mut parts.validation),
         (test, series.rows, &mut parts.test),
     ];
-    for (from, to, part) in cuts {
+    for (from, to, part) in later {
         if from < to {
             part.push(series.slice(from, to));
         }
+    }
+    // The training part is mostly the largest, and is not copied.
+    series.truncate(validation);
+    if series.rows > 0 {
+        parts.train.push(series);
     }
 }
 
@@ -366,8 +370,9 @@ fn by_time(
         ));
     }
     let mut parts = Parts::default();
-    for one in &series {
-        push_cuts(&mut parts, one, first(one, validation)?, first(one, test)?);
+    for one in series {
+        let cuts = (first(&one, validation)?, first(&one, test)?);
+        push_cuts(&mut parts, one, cuts.0, cuts.1);
     }
     Ok(parts)
 }

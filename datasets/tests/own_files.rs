@@ -1,7 +1,7 @@
 //! Files as people have them: gaps, categories, one row an observation, features of whole series, times in disorder.
 
 use approx::assert_relative_eq;
-use ncps_datasets::{DataSchema, Dataset, Error};
+use ncps_datasets::{DataSchema, Dataset, Error, Frame};
 
 use crate::support::{Folder, first_batch};
 
@@ -249,4 +249,54 @@ fn a_short_last_window_is_padded_on_request() {
     assert_eq!(windows("").len(), 2);
     let padded = windows("pad = true");
     assert_eq!((padded.len(), padded[2].steps), (3, 2));
+}
+
+#[test]
+fn arrays_are_padded_varied_sorted_by_length_and_searched_for_leaks_as_tables_are() {
+    let folder = Folder::new();
+    let wave = |rows: usize, speed: f64| (0..rows).map(|row| (row as f64 * speed).sin()).collect();
+    for (name, rows) in [("a", 41), ("b", 23), ("c", 41)] {
+        let frame = Frame::new().with_number("x", wave(rows, 0.3)).unwrap();
+        frame
+            .write(&folder.path().join(format!("{name}.npy")))
+            .unwrap();
+    }
+    let head = "kind = \"npy\"\npath = \".\"\nsplit = { kind = \"files\", train = [\"a.npy\", \"b.npy\"], test = [\"c.npy\"] }\n";
+    let plain = folder.load(&format!("{head}window = 12")).unwrap();
+    assert_eq!(plain.train.len(), 4);
+    // The test series is a training series under another name.
+    assert!(
+        plain.leaks[0].to_string().contains("same values"),
+        "{:?}",
+        plain.leaks
+    );
+    let refused = folder.load(&format!("{head}window = 12\nleakage = \"error\""));
+    assert!(matches!(refused, Err(Error::Leak { .. })));
+    let padded = folder
+        .load(&format!("{head}window = 12\npad = true"))
+        .unwrap();
+    assert_eq!(padded.train.len(), 6);
+    assert!(padded.train.has_mask());
+    let sorted = folder.load(&format!("{head}buckets = 2")).unwrap();
+    assert_eq!(sorted.train.batches(1, Some(1)).unwrap().shapes(), 2);
+    let varied = folder
+        .load(&format!("{head}window = 12\naugment = {{ jitter = 0.5 }}"))
+        .unwrap();
+    let shuffled = |data: &Dataset| {
+        let mut batches = data.train.batches(4, Some(1)).unwrap();
+        let mut batch = batches.host_batch();
+        batches.fill(0, 0, &mut batch).unwrap();
+        batch.x
+    };
+    assert_ne!(shuffled(&plain), shuffled(&varied));
+    for (more, key) in [
+        ("buckets = 0", "buckets"),
+        ("augment = { jitter = -1.0 }", "augment"),
+    ] {
+        let refused = folder.load(&format!("{head}{more}")).unwrap_err();
+        assert!(
+            matches!(refused, Error::Config { key: found, .. } if found == key),
+            "{refused}"
+        );
+    }
 }

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::frame::Frame;
-use crate::readers::{Format, list_files, npy, read_frame};
+use crate::readers::csv::likely_delimiter;
+use crate::readers::{Format, delimiter_for, list_files, npy, read_frame};
 
 use columns::describe_column;
 use propose::propose;
@@ -23,6 +24,9 @@ pub struct Description {
     pub path: PathBuf,
     /// `csv`, `parquet`, `arrow`, `npy` or `npz`.
     pub format: &'static str,
+    /// What separates the fields of a text, where it is no comma (and no tab in a file that says so by its ending).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<char>,
     /// Files found; the columns are those of the first.
     pub files: Vec<PathBuf>,
     /// Rows of the first file.
@@ -126,7 +130,12 @@ pub struct IntervalBin {
 pub fn describe(path: &Path) -> Result<Description> {
     let format = format_of(path);
     let files = list_files(path, format)?;
-    let frame = first_frame(&files[0])?;
+    let likely = match format {
+        Format::Csv => likely_delimiter(&files[0])?,
+        _ => ',',
+    };
+    let delimiter = Some(likely).filter(|likely| *likely != delimiter_for(&files[0], ','));
+    let frame = first_frame(&files[0], delimiter.unwrap_or(','))?;
     let columns: Vec<ColumnDescription> = frame
         .columns()
         .map(|(name, column)| describe_column(name, column))
@@ -137,6 +146,7 @@ pub fn describe(path: &Path) -> Result<Description> {
     let mut description = Description {
         path: path.to_path_buf(),
         format: format.name(),
+        delimiter,
         rows: frame.rows(),
         files,
         columns,
@@ -166,9 +176,9 @@ fn format_of(path: &Path) -> Format {
 }
 
 /// The file as a table; of a `[series, time, features]` array, the first series.
-fn first_frame(path: &Path) -> Result<Frame> {
+fn first_frame(path: &Path, delimiter: char) -> Result<Frame> {
     if Format::of(path) != Format::Npy {
-        return read_frame(path, ',', None);
+        return read_frame(path, delimiter, None);
     }
     let mut array = npy::read(path)?;
     if let [_, rows, width] = *array.shape.as_slice() {
@@ -285,6 +295,44 @@ mod tests {
         ];
         assert_eq!(dataset.schema.features, features);
         assert_eq!(dataset.schema.group.as_deref(), Some("id"));
+    }
+
+    #[test]
+    fn another_delimiter_than_the_comma_is_found_and_proposed() {
+        let rows: String = (0..60)
+            .map(|row| format!("{row}.5;{}\n", row % 9))
+            .collect();
+        let (_folder, description) = described("t.csv", &format!("\na;b\n{rows}"));
+        assert_eq!(
+            (description.delimiter, description.columns.len()),
+            (Some(';'), 2)
+        );
+        let run: Run = toml::from_str(&description.proposed_config).unwrap();
+        assert!(run.data.load(Path::new(".")).is_ok());
+        let (_folder, tabs) = described("t.tsv", "a\tb\n1\t2\n3\t4\n");
+        assert_eq!((tabs.delimiter, tabs.columns.len()), (None, 2));
+        let (_folder, text) = described("t.txt", "a\tb\n1\t2\n3\t4\n");
+        assert_eq!(text.delimiter, Some('\t'));
+        let (_folder, comma) = described("t.csv", "a,b;c\n1,2\n3,4\n");
+        assert_eq!((comma.delimiter, comma.columns.len()), (None, 2));
+    }
+
+    #[test]
+    fn a_table_with_one_row_an_observation_is_proposed_as_one() {
+        let mut text = "patient,hour,channel,value\n".to_owned();
+        for row in 0..300 {
+            let (patient, hour) = (row / 60, f64::from(row % 60) * 0.5);
+            text += &format!(
+                "p{patient},{hour},{},{}.25\n",
+                ["hr", "bp"][row as usize % 2],
+                row % 7
+            );
+        }
+        let (_folder, description) = described("t.csv", &text);
+        let run: Run = toml::from_str(&description.proposed_config).unwrap();
+        let schema = run.data.load(Path::new(".")).unwrap().schema;
+        assert_eq!(schema.features, ["bp", "hr", "bp observed", "hr observed"]);
+        assert_eq!(schema.group.as_deref(), Some("patient"));
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub(super) fn propose(description: &Description) -> String {
         description.format,
         quoted(&description.path.display().to_string())
     );
+    if let Some(delimiter) = description.delimiter {
+        let _ = writeln!(text, "delimiter = {}", quoted(&delimiter.to_string()));
+    }
     if ![Format::Npy.name(), Format::Npz.name()].contains(&description.format) {
         propose_columns(&mut text, description);
     }
@@ -54,6 +57,10 @@ fn propose_columns(text: &mut String, description: &Description) {
                 ColumnKind::Date | ColumnKind::Other => false,
             }
     };
+    if let Some([channel, value]) = observations(description) {
+        propose_long(text, description, channel, value);
+        return;
+    }
     let usable: Vec<&ColumnDescription> = description.columns.iter().filter(is_usable).collect();
     // The usual place of a label is the last column.
     let label = usable
@@ -105,6 +112,58 @@ fn propose_columns(text: &mut String, description: &Description) {
             "missing = \"mask\"   # or error, forward_fill, mean, zero, mask_delta"
         );
     }
+    if let Some(time) = time {
+        let _ = writeln!(text, "{}", time_line(time));
+    }
+    if let Some(group) = group {
+        let _ = writeln!(text, "group = {}", quoted(group));
+    }
+}
+
+/// Names that tables with one row an observation give to what was observed, and to its number.
+const CHANNELS: [&str; 8] = [
+    "channel",
+    "variable",
+    "parameter",
+    "sensor",
+    "signal",
+    "feature",
+    "quantity",
+    "item",
+];
+const VALUES: [&str; 5] = ["value", "val", "reading", "measurement", "result"];
+
+/// The columns that name and hold an observation, where there are such, and a time.
+fn observations(description: &Description) -> Option<[&str; 2]> {
+    description.time.as_ref()?;
+    let find = |names: &[&str], is_text: bool| {
+        let mut columns = description.columns.iter();
+        let found = columns.find(|column| {
+            (column.kind == ColumnKind::Text) == is_text
+                && names.contains(&column.name.to_lowercase().as_str())
+        });
+        found.map(|column| column.name.as_str())
+    };
+    Some([find(&CHANNELS, true)?, find(&VALUES, false)?])
+}
+
+fn propose_long(text: &mut String, description: &Description, channel: &str, value: &str) {
+    let time = description.time.as_ref();
+    let is_time = |name: &str| time.is_some_and(|time| time.column == name);
+    // What is left over with few enough values tells series apart.
+    let left = description.columns.iter().find(|column| {
+        ![channel, value].contains(&column.name.as_str())
+            && !is_time(&column.name)
+            && matches!(column.kind, ColumnKind::Text | ColumnKind::Integer)
+    });
+    let group = time.and_then(|time| time.group.as_deref());
+    let group = group.or(left.map(|column| column.name.as_str()));
+    let _ = writeln!(
+        text,
+        "long = {{ channel = {}, value = {} }}\ntask = {{ kind = \"next_step\" }}\nmissing = \"mask\"   # or forward_fill, mean, zero, mask_delta",
+        quoted(channel),
+        quoted(value)
+    );
     if let Some(time) = time {
         let _ = writeln!(text, "{}", time_line(time));
     }

@@ -29,7 +29,8 @@ pub(crate) fn run(arguments: &PlotArguments, output: &Output) -> Result<()> {
     let path = &arguments.path;
     let description = ncps::datasets::describe(path).map_err(ncps::Error::from)?;
     let file = description.files.first().unwrap_or(path);
-    let frame = Frame::read(file, ',').map_err(ncps::Error::from)?;
+    let delimiter = description.delimiter.unwrap_or(',');
+    let frame = Frame::read(file, delimiter).map_err(ncps::Error::from)?;
     let time = description.time.as_ref();
     let group = time.and_then(|time| time.group.as_deref());
     let rows = frame

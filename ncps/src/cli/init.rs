@@ -57,6 +57,12 @@ enum Task {
     /// Add two marked numbers among many; no files needed.
     #[value(name = "adding_problem")]
     AddingProblem,
+    /// Tell whether two marked bits differ; no files needed.
+    #[value(name = "delayed_xor")]
+    DelayedXor,
+    /// Repeat symbols after a wait; no files needed.
+    #[value(name = "copy_memory")]
+    CopyMemory,
     /// Forecast the half-cheetah's next frame; needs its files.
     Cheetah,
     /// The same by liquid time-constant neurons; needs its files.
@@ -107,6 +113,8 @@ impl Task {
             Self::VanDerPol => include_str!("../../../configs/van_der_pol.toml"),
             Self::Spiral => include_str!("../../../configs/spiral.toml"),
             Self::AddingProblem => include_str!("../../../configs/adding_problem.toml"),
+            Self::DelayedXor => include_str!("../../../configs/delayed_xor.toml"),
+            Self::CopyMemory => include_str!("../../../configs/copy_memory.toml"),
             Self::Cheetah => include_str!("../../../configs/cheetah.toml"),
             Self::CheetahLtc => include_str!("../../../configs/cheetah_ltc.toml"),
             Self::Occupancy => include_str!("../../../configs/occupancy.toml"),
