@@ -30,8 +30,11 @@ pub(super) fn propose(description: &Description) -> String {
         .as_ref()
         .and_then(|time| time.shortest_series);
     let rows = shortest.unwrap_or(description.rows);
-    let window = PROPOSED_WINDOW.min(rows / 10).max(1);
-    let _ = writeln!(text, "window = {window}\nstride = {}", window.div_ceil(2));
+    // How many steps the observations of a series make is not known here: its windows are whole series.
+    if observations(description).is_none() {
+        let window = PROPOSED_WINDOW.min(rows / 10).max(1);
+        let _ = writeln!(text, "window = {window}\nstride = {}", window.div_ceil(2));
+    }
     let by = if description.files.len() >= 10 {
         "series"
     } else {
