@@ -59,6 +59,11 @@ fn every_file_trains_or_says_what_it_needs() {
             if path.ends_with("/xor.toml") {
                 arguments.extend(["--set", "data.generator={ kind = \"irregular_xor\", train_sequences = 320, validation_sequences = 64, test_sequences = 64 }", "--set", "train.batch_size=64"]);
             }
+            if path.ends_with("/delayed_xor.toml") || path.ends_with("/copy_memory.toml") {
+                for set in ["data.generator.train_sequences=320", "train.batch_size=64"] {
+                    arguments.extend(["--set", set]);
+                }
+            }
             here.ok(&arguments);
             assert!(
                 here.json("run/summary.json")["steps"].as_u64().unwrap() <= 5,
