@@ -302,7 +302,7 @@ pub struct NpyConfig {
     #[serde(default)]
     pub leakage: LeakPolicy,
     /// As for tables.
-    #[serde(default = "one_bucket")]
+    #[serde(default = "bucket::one")]
     pub buckets: usize,
 }
 
@@ -364,7 +364,7 @@ pub struct NpzConfig {
     #[serde(default)]
     pub leakage: LeakPolicy,
     /// As for tables.
-    #[serde(default = "one_bucket")]
+    #[serde(default = "bucket::one")]
     pub buckets: usize,
 }
 
