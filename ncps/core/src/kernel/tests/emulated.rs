@@ -243,8 +243,8 @@ fn clusters_of_groups_give_what_single_groups_do() {
         };
         for (i, (a, e)) in all(&found).iter().zip(&all(&expected)).enumerate() {
             let largest = e.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-            let far = |(a, e): (&f32, &f32)| !((a - e).abs() <= 5e-6 * (0.1 + largest));
-            let place = a.iter().zip(e).position(far);
+            let is_near = |(a, e): (&f32, &f32)| (a - e).abs() <= 5e-6 * (0.1 + largest);
+            let place = a.iter().zip(e).position(|pair| !is_near(pair));
             assert!(
                 place.is_none() && a.len() == e.len(),
                 "seed {seed}, array {i}, {place:?} of {largest}: {:?}",
