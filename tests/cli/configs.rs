@@ -59,7 +59,11 @@ fn every_file_trains_or_says_what_it_needs() {
             if path.ends_with("/xor.toml") {
                 arguments.extend(["--set", "data.generator={ kind = \"irregular_xor\", train_sequences = 320, validation_sequences = 64, test_sequences = 64 }", "--set", "train.batch_size=64"]);
             }
-            if path.ends_with("/delayed_xor.toml") || path.ends_with("/copy_memory.toml") {
+            let large = ["adding_problem", "delayed_xor", "copy_memory"];
+            if large
+                .iter()
+                .any(|name| path.ends_with(&format!("/{name}.toml")))
+            {
                 for set in ["data.generator.train_sequences=320", "train.batch_size=64"] {
                     arguments.extend(["--set", set]);
                 }
