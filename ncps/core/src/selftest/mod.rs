@@ -146,7 +146,7 @@ pub enum Effort {
 
 /// Runs cases of a family; `limits` are [`Subject::limits`] unless products are less exact.
 ///
-/// MLX's default device and the vectors of new CPU kernels are changed meanwhile, and put back.
+/// MLX's default device and the vectors of this thread's new CPU kernels are changed meanwhile, and put back.
 ///
 /// # Errors
 /// [`crate::Error::Mlx`] when MLX cannot tell its default device; what goes wrong in a case is part of the outcome.

@@ -14,7 +14,8 @@ pub(crate) mod math;
 mod neon;
 mod portable;
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::cell::Cell;
+use std::sync::OnceLock;
 
 pub(crate) use each::{add, checked, checked_mut, each, pointers, width};
 pub(crate) use portable::Portable;
@@ -217,25 +218,23 @@ impl Level {
     }
 }
 
-const UNSET: u8 = u8::MAX;
-static CURRENT: AtomicU8 = AtomicU8::new(UNSET);
-
-/// The level that new sequence ops, policies and optimisers take.
-pub fn level() -> Level {
-    let stored = CURRENT.load(Ordering::Relaxed);
-    if let Some(level) = Level::ALL.into_iter().find(|level| *level as u8 == stored) {
-        return level;
-    }
-    let level = Level::detect();
-    CURRENT.store(level as u8, Ordering::Relaxed);
-    level
+thread_local! {
+    /// What [`force`] chose: of one thread, so that no other's results change meanwhile.
+    static FORCED: Cell<Option<Level>> = const { Cell::new(None) };
 }
 
-/// Makes later ops use `level`; returns false, changing nothing, if this processor lacks it.
+/// The level that new sequence ops, policies and optimisers of this thread take.
+pub fn level() -> Level {
+    static DETECTED: OnceLock<Level> = OnceLock::new();
+    let forced = FORCED.get();
+    forced.unwrap_or_else(|| *DETECTED.get_or_init(Level::detect))
+}
+
+/// Makes this thread's later ops use `level`; returns false, changing nothing, if this processor lacks it.
 pub fn force(level: Level) -> bool {
     let is_available = level.is_available();
     if is_available {
-        CURRENT.store(level as u8, Ordering::Relaxed);
+        FORCED.set(Some(level));
     }
     is_available
 }
