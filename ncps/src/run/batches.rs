@@ -40,12 +40,7 @@ impl WindowSource {
         batch_size: usize,
         shuffle: Option<u64>,
     ) -> Result<Self> {
-        Ok(Self {
-            batches: windows.batches(batch_size, shuffle)?,
-            units: target_units(schema),
-            prefetch: 0,
-            filler: None,
-        })
+        Ok(Self::over(windows.batches(batch_size, shuffle)?, schema))
     }
 
     /// The same for a state that is carried from window to window: the samples of a batch are lanes, `batch_size` of them where they
@@ -59,12 +54,16 @@ impl WindowSource {
         batch_size: usize,
         shuffle: Option<u64>,
     ) -> Result<Self> {
-        Ok(Self {
-            batches: windows.lanes(batch_size, shuffle)?,
+        Ok(Self::over(windows.lanes(batch_size, shuffle)?, schema))
+    }
+
+    fn over(batches: Batches, schema: &DataSchema) -> Self {
+        Self {
+            batches,
             units: target_units(schema),
             prefetch: 0,
             filler: None,
-        })
+        }
     }
 
     /// Lets a thread make up to `batches` batches ready ahead of the one in use; their order and bytes stay the same.
