@@ -61,27 +61,33 @@ fn a_run_survives_its_end_at_each_file_operation() {
     let short = ["--set", "train.epochs=3"];
     place.finish("whole", &short);
     let stride = times(13, 1);
+    // Before the operation and after half of a write take turns, and change places from round to round.
+    let rounds = times(1, 3);
     // The files that make a directory a run, each operation.
     let first = 12;
-    let (mut ended, mut at, mut last) = (0, 1, 0);
-    loop {
-        let fault = if at % 2 == 0 { "kill" } else { "torn" };
-        let run = format!("at-{at}");
-        let mut command = place.train(&run, &short);
-        command.env("NCPS_FAULT", format!("{at}:{fault}"));
-        let status = command.status().unwrap();
-        if status.success() {
-            break;
+    for round in 0..rounds {
+        let (mut ended, mut at, mut last) = (0, 1, 0);
+        loop {
+            let fault = ["kill", "torn"][(at + round) % 2];
+            let run = format!("at-{at}");
+            let mut command = place.train(&run, &short);
+            command.env("NCPS_FAULT", format!("{at}:{fault}"));
+            let status = command.status().unwrap();
+            if status.success() {
+                break;
+            }
+            assert!(signal_of(status).is_some(), "{at}: {}", place.said());
+            place.finish(&run, &[&short[..], &["--resume"]].concat());
+            place.assert_same("whole", &run);
+            std::fs::remove_dir_all(place.path(&run)).unwrap();
+            (ended, last) = (ended + 1, at);
+            at += if at < first { 1 } else { stride };
         }
-        assert!(signal_of(status).is_some(), "{at}: {}", place.said());
-        place.finish(&run, &[&short[..], &["--resume"]].concat());
-        place.assert_same("whole", &run);
-        std::fs::remove_dir_all(place.path(&run)).unwrap();
-        (ended, last) = (ended + 1, at);
-        at += if at < first { 1 } else { stride };
+        assert!(last > 60, "only {last} operations were met");
+        println!("ended at {ended} of {last} file operations: all resumed");
+        // The last run was not ended, and the next round uses its name.
+        std::fs::remove_dir_all(place.path(&format!("at-{at}"))).unwrap();
     }
-    assert!(last > 60, "only {last} operations were met");
-    println!("ended at {ended} of {last} file operations: all resumed");
 }
 
 const CHILD: &str = "NCPS_TEST_WRITER";

@@ -45,6 +45,7 @@ pub(crate) use plan::Plan;
 #[cfg(test)]
 pub(crate) use {
     chain::{ChainGeometry, ChainKernels},
+    launch::ASSUMED,
     written::Written,
 };
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Case;
 use super::emulated::ROOMY;
 use crate::cell::{Activation, Mode};
-use crate::kernel::gpu::{Backend, ChainGeometry, ChainKernels, Geometry, Plan, Spans, Written};
+use crate::kernel::gpu::{ASSUMED, Backend, ChainGeometry, ChainKernels, Geometry, Plan, Spans, Written};
 use crate::kernel::spec::{CfcLayer, CfcSpec, ParameterSpec, SequenceSpec};
 use crate::kernel::{Chain, Judgement, LinearStage, Loss, SequenceStage, Stage, Strides};
 
@@ -236,10 +236,21 @@ fn bodies_keep_to_what_all_languages_have() {
     }
 }
 
+/// Metal, and CUDA for GPUs without and with clusters of groups.
+const TARGETS: [(Backend, Option<i32>); 3] = [
+    (Backend::Metal, None),
+    (Backend::Cuda, Some(80)),
+    (Backend::Cuda, Some(90)),
+];
+
 #[test]
 fn brackets_close_and_names_tell_sources_apart() {
-    for backend in [Backend::Metal, Backend::Cuda] {
+    for (backend, capability) in TARGETS {
+        ASSUMED.set(capability);
         let written = sources(backend);
+        ASSUMED.set(None);
+        let is_clustered = |source: &Written| source.header.contains("int CLUSTER = 2;");
+        assert_eq!(written.iter().any(is_clustered), capability == Some(90));
         let mut names = std::collections::BTreeMap::new();
         for source in &written {
             let text = format!("{}\n{}", source.header, source.body);
@@ -257,9 +268,11 @@ fn brackets_close_and_names_tell_sources_apart() {
         if let Some(folder) = std::env::var_os("NCPS_KERNEL_SOURCES") {
             let folder = std::path::Path::new(&folder);
             std::fs::create_dir_all(folder).unwrap();
+            let target = capability.map_or_else(String::new, |found| format!(".sm_{found}"));
             for source in &written {
                 let (end, text) = source.with_signature();
-                std::fs::write(folder.join(format!("{}.{end}", source.name)), text).unwrap();
+                let name = format!("{}{target}.{end}", source.name);
+                std::fs::write(folder.join(name), text).unwrap();
             }
         }
     }
