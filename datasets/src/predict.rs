@@ -35,6 +35,15 @@ impl DataSchema {
             Format::Csv | Format::Parquet | Format::Arrow | Format::Npz => {
                 self.read_table(path, delimiter)?
             }
+            // What pixels were divided by is no part of a schema.
+            Format::Idx => {
+                return Err(Error::Malformed {
+                    path: path.to_path_buf(),
+                    format: "a table or npy",
+                    reason: "it holds IDX images: write them as npy [image, row, column], divided as for training"
+                        .to_owned(),
+                });
+            }
         };
         Ok(series.into_iter().map(|one| self.input(one)).collect())
     }

@@ -1,6 +1,7 @@
 //! A first look at a file: what its columns hold, how it is sampled, and a config to begin with.
 
 mod columns;
+mod images;
 mod propose;
 mod sampling;
 
@@ -22,15 +23,18 @@ use sampling::sampling;
 pub struct Description {
     /// As given.
     pub path: PathBuf,
-    /// `csv`, `parquet`, `arrow`, `npy` or `npz`.
+    /// `csv`, `parquet`, `arrow`, `npy`, `npz` or `idx`.
     pub format: &'static str,
     /// What separates the fields of a text, where it is no comma (and no tab in a file that says so by its ending).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<char>,
     /// Files found; the columns are those of the first.
     pub files: Vec<PathBuf>,
-    /// Rows of the first file.
+    /// Rows of the first file; of images, the rows of all.
     pub rows: usize,
+    /// Number, rows and columns of images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<[usize; 3]>,
     /// Its columns.
     pub columns: Vec<ColumnDescription>,
     /// Spacing of the column that looks like time, if one does.
@@ -123,12 +127,15 @@ pub struct IntervalBin {
     pub intervals: usize,
 }
 
-/// Describes a CSV, TSV, Parquet or npy file, or a folder of one of them.
+/// Describes a CSV, TSV, Parquet, Arrow, npy or npz file, a folder of one of them, or images in IDX files with their labels.
 ///
 /// # Errors
 /// As reading: absent, empty, malformed files.
 pub fn describe(path: &Path) -> Result<Description> {
     let format = format_of(path);
+    if format == Format::Idx {
+        return images::describe(path);
+    }
     let files = list_files(path, format)?;
     let likely = match format {
         Format::Csv => likely_delimiter(&files[0])?,
@@ -148,6 +155,7 @@ pub fn describe(path: &Path) -> Result<Description> {
         format: format.name(),
         delimiter,
         rows: frame.rows(),
+        images: None,
         files,
         columns,
         time,
@@ -162,15 +170,20 @@ fn format_of(path: &Path) -> Format {
     if !path.is_dir() {
         return Format::of(path);
     }
-    let count = |format: &Format| list_files(path, *format).map_or(0, |files| files.len());
+    let count = |format: &Format| match format {
+        Format::Idx => images::in_folder(path).len(),
+        _ => list_files(path, *format).map_or(0, |files| files.len()),
+    };
     [
         Format::Csv,
         Format::Parquet,
         Format::Arrow,
         Format::Npy,
         Format::Npz,
+        Format::Idx,
     ]
     .into_iter()
+    .rev()
     .max_by_key(count)
     .unwrap_or(Format::Csv)
 }

@@ -3,6 +3,7 @@
 //! # Source
 //! Y. LeCun, C. Cortes and C. Burges, "The MNIST database of handwritten digits", section "File formats".
 
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -12,6 +13,10 @@ use crate::error::{Error, Result};
 
 /// More axes than this are neither labels, tables nor images.
 const MAX_AXES: usize = 4;
+/// Bytes before the values at most.
+const LONGEST_HEADER: usize = 4 + 4 * MAX_AXES;
+/// What a gzipped file begins with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Larger arrays are refused before memory is asked for.
 const MAX_VALUES: usize = 1 << 31;
 
@@ -30,6 +35,25 @@ pub(crate) fn read(path: &Path) -> Result<IdxArray> {
     parse(path, &bytes)
 }
 
+/// The shape of a file that begins as IDX files do, gzipped or not, without its values; none for any other file.
+pub(crate) fn shape(path: &Path) -> Option<Vec<usize>> {
+    let begin = |from: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        from.take(LONGEST_HEADER as u64)
+            .read_to_end(&mut bytes)
+            .ok()?;
+        Some(bytes)
+    };
+    // What is read of a pipe is gone.
+    let is_plain = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    let open = || is_plain.then(|| File::open(path).ok()).flatten();
+    let mut bytes = begin(&mut open()?)?;
+    if bytes.starts_with(&GZIP) {
+        bytes = begin(&mut GzDecoder::new(open()?))?;
+    }
+    header(&bytes).ok().map(|(header, _)| header.shape)
+}
+
 /// Reads an IDX file held in memory; `path` is what errors call it.
 pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<IdxArray> {
     if bytes.is_empty() {
@@ -38,7 +62,7 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<IdxArray> {
         });
     }
     let failed = |reason| malformed(path, reason);
-    if bytes.starts_with(&[0x1f, 0x8b]) {
+    if bytes.starts_with(&GZIP) {
         let mut plain = Vec::new();
         // One byte more than the largest array shows that there is too much.
         let mut stream = GzDecoder::new(bytes).take(8 * MAX_VALUES as u64 + 32);
@@ -50,8 +74,18 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<IdxArray> {
     decode(bytes).map_err(failed)
 }
 
-fn decode(bytes: &[u8]) -> std::result::Result<IdxArray, String> {
-    let cut = || "it is truncated inside the header".to_owned();
+/// What stands before the values.
+struct Header {
+    /// The type of the values.
+    kind: u8,
+    /// Bytes of a value.
+    width: usize,
+    shape: Vec<usize>,
+}
+
+/// The header of a file, and the bytes behind it.
+fn header(bytes: &[u8]) -> std::result::Result<(Header, &[u8]), String> {
+    let cut = || "it is truncated inside the header: copy or download it again".to_owned();
     let (magic, mut rest) = bytes.split_first_chunk::<4>().ok_or_else(cut)?;
     let [0, 0, kind, axes] = *magic else {
         return Err("it does not begin with two zero bytes: not an IDX file".to_owned());
@@ -61,7 +95,11 @@ fn decode(bytes: &[u8]) -> std::result::Result<IdxArray, String> {
         0x0b => 2,
         0x0c | 0x0d => 4,
         0x0e => 8,
-        _ => return Err(format!("value type 0x{kind:02x} is unknown")),
+        _ => {
+            return Err(format!(
+                "value type 0x{kind:02x} is unknown: expected 0x08, 0x09 or 0x0b to 0x0e"
+            ));
+        }
     };
     let axes = usize::from(axes);
     if axes == 0 || axes > MAX_AXES {
@@ -73,6 +111,11 @@ fn decode(bytes: &[u8]) -> std::result::Result<IdxArray, String> {
         shape.push(u32::from_be_bytes(*size) as usize);
         rest = behind;
     }
+    Ok((Header { kind, width, shape }, rest))
+}
+
+fn decode(bytes: &[u8]) -> std::result::Result<IdxArray, String> {
+    let (Header { kind, width, shape }, rest) = header(bytes)?;
     let count = shape
         .iter()
         .try_fold(1usize, |product, size| product.checked_mul(*size))
@@ -80,7 +123,7 @@ fn decode(bytes: &[u8]) -> std::result::Result<IdxArray, String> {
         .ok_or_else(|| format!("shape {shape:?} is impossibly large"))?;
     if rest.len() != count * width {
         return Err(format!(
-            "shape {shape:?} needs {} bytes of data, {} are there: the file is truncated or damaged",
+            "shape {shape:?} needs {} bytes of data, {} are there: the file is truncated or damaged; copy or download it again",
             count * width,
             rest.len()
         ));

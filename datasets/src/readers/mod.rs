@@ -27,6 +27,7 @@ pub(crate) enum Format {
     Arrow,
     Npy,
     Npz,
+    Idx,
 }
 
 impl Format {
@@ -38,6 +39,7 @@ impl Format {
             Self::Arrow => &["arrow", "feather", "ipc"],
             Self::Npy => &["npy"],
             Self::Npz => &["npz"],
+            Self::Idx => &["idx"],
         }
     }
 
@@ -48,16 +50,20 @@ impl Format {
             Self::Arrow => "arrow",
             Self::Npy => "npy",
             Self::Npz => "npz",
+            Self::Idx => "idx",
         }
     }
 
-    /// The format that a file's ending names; text without a known ending is taken for CSV.
+    /// The format that a file's ending names; of the others those that begin as IDX files do are IDX, whose published files have
+    /// endings of all kinds, and all else is taken for CSV.
     pub(crate) fn of(path: &Path) -> Self {
         match extension(path).as_str() {
             "parquet" | "pq" => Self::Parquet,
             "arrow" | "feather" | "ipc" => Self::Arrow,
             "npy" => Self::Npy,
             "npz" => Self::Npz,
+            "csv" | "tsv" | "txt" => Self::Csv,
+            _ if idx::shape(path).is_some() => Self::Idx,
             _ => Self::Csv,
         }
     }
@@ -85,6 +91,7 @@ pub(crate) fn read_as(
         Format::Arrow => arrow::read(path, columns),
         Format::Npy => npy::read(path).and_then(|array| array_frame(path, &array)),
         Format::Npz => npz_frame(path),
+        Format::Idx => idx_frame(path),
     }
 }
 
@@ -158,6 +165,30 @@ pub(crate) fn array_frame(path: &Path, array: &npy::NpyArray) -> Result<Frame> {
         .collect();
     let names = (0..width).map(|column| format!("x{column}")).collect();
     Ok(Frame::from_columns(path, names, columns, rows))
+}
+
+/// The first image of an IDX file as a table: its rows are the steps.
+fn idx_frame(path: &Path) -> Result<Frame> {
+    let mut array = idx::read(path)?;
+    match *array.shape.as_slice() {
+        [_, rows, width] => {
+            array.values.truncate(rows * width);
+            array.shape.remove(0);
+        }
+        [_] | [_, _] => {}
+        _ => {
+            return Err(Error::Malformed {
+                path: path.to_path_buf(),
+                format: "IDX",
+                reason: format!("shape {:?} is no list of images", array.shape),
+            });
+        }
+    }
+    let array = npy::NpyArray {
+        shape: array.shape,
+        values: array.values.into_iter().map(f64::from).collect(),
+    };
+    array_frame(path, &array)
 }
 
 /// The arrays of an npz file that are tables of the first one's length, with columns `x0`, `x1`, ..., named after the array.

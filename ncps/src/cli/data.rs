@@ -13,7 +13,7 @@ use super::{data_cache, data_get, data_plot, data_speed, init};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
-    /// Describe a CSV, Parquet, Arrow, npy or npz file or a folder of them: columns, ranges, gaps, sampling, a configuration to begin with.
+    /// Describe a CSV, Parquet, Arrow, npy or npz file, a folder of them, or images and labels in IDX files: columns, ranges, gaps, sampling, a configuration to begin with.
     #[command(
         after_help = "Examples:\n  ncps data describe measurements.csv\n  ncps data describe data/cheetah --json"
     )]

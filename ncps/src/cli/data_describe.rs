@@ -10,11 +10,16 @@ pub(crate) fn text(description: &Description) -> String {
         0 | 1 => String::new(),
         count => format!(", the first of {count} files"),
     };
+    let size = match description.images {
+        Some([count, rows, columns]) => {
+            format!("{count} labelled images of {rows} rows and {columns} columns")
+        }
+        None => format!("{} rows{files}", description.rows),
+    };
     let mut text = format!(
-        "{}: {}, {} rows{files}\n\n",
+        "{}: {}, {size}\n\n",
         description.path.display(),
         description.format,
-        description.rows
     );
     let mut rows = vec![
         [

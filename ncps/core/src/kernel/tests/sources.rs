@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::Case;
 use super::emulated::ROOMY;
 use crate::cell::{Activation, Mode};
-use crate::kernel::gpu::{ASSUMED, Backend, ChainGeometry, ChainKernels, Geometry, Plan, Spans, Written};
+use crate::kernel::gpu::{
+    ASSUMED, Backend, ChainGeometry, ChainKernels, Geometry, Plan, Spans, Written,
+};
 use crate::kernel::spec::{CfcLayer, CfcSpec, ParameterSpec, SequenceSpec};
 use crate::kernel::{Chain, Judgement, LinearStage, Loss, SequenceStage, Stage, Strides};
 
