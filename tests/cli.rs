@@ -19,6 +19,8 @@ mod commands;
 mod configs;
 #[path = "cli/data.rs"]
 mod data;
+#[path = "cli/export.rs"]
+mod export;
 #[path = "cli/predict.rs"]
 mod predict;
 #[path = "cli/profile.rs"]

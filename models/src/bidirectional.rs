@@ -6,6 +6,7 @@ use mlx_rs::error::Exception;
 use mlx_rs::macros::ModuleParameters;
 use mlx_rs::nn::Linear;
 use mlx_rs::{Array, ops, random};
+use ncps_core::export::{Builder, StateValues, Value};
 use ncps_core::init::child_seed;
 use ncps_core::rnn::{SequenceLayer, Timespans};
 use ncps_core::train::{Inputs, Model};
@@ -89,6 +90,14 @@ pub struct BidirectionalNetwork {
     every_step: bool,
 }
 
+fn no_step() -> Error {
+    Error::NoStep {
+        kind: "bidirectional",
+        reason: "its second layer begins at the end of the sequence; give it whole sequences, \
+                 or train another kind of model for control",
+    }
+}
+
 /// Reverses the second axis.
 fn reversed(x: &Array) -> Result<Array, Exception> {
     let order: Vec<i32> = (0..x.dim(1)).rev().collect();
@@ -147,11 +156,17 @@ impl Network for BidirectionalNetwork {
         _elapsed_time: &Timespans,
         _state: &NetworkState,
     ) -> Result<(Array, NetworkState)> {
-        Err(Error::NoStep {
-            kind: "bidirectional",
-            reason: "its second layer begins at the end of the sequence; give it whole sequences, \
-                     or train another kind of model for control",
-        })
+        Err(no_step())
+    }
+
+    fn export_step(
+        &self,
+        _graph: &mut Builder,
+        _x: &Value,
+        _elapsed_time: &Value,
+        _state: &[StateValues],
+    ) -> Result<(Value, Vec<StateValues>)> {
+        Err(no_step())
     }
 
     fn zero_state(&self, batch: usize) -> NetworkState {

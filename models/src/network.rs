@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use mlx_rs::Array;
 use mlx_rs::error::Exception;
+use ncps_core::export::{Builder, StateValues, Value};
 use ncps_core::kernel::Stage;
 use ncps_core::rnn::{SequenceInput, SequenceLayer, State, Timespans};
 use ncps_core::train::{Inputs, Model};
@@ -22,14 +23,16 @@ pub struct NetworkState {
 impl NetworkState {
     /// Refuses a state with another number of parts than there are layers.
     pub(crate) fn check(&self, layers: usize) -> Result<()> {
-        if self.layers.len() == layers {
-            return Ok(());
-        }
-        Err(Error::State {
-            found: self.layers.len(),
-            expected: layers,
-        })
+        check_parts(self.layers.len(), layers)
     }
+}
+
+/// Refuses a state with another number of parts than there are layers.
+pub(crate) fn check_parts(found: usize, expected: usize) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::State { found, expected })
 }
 
 impl NetworkState {
@@ -82,6 +85,19 @@ pub trait Network: Model + Debug {
         elapsed_time: &Timespans,
         state: &NetworkState,
     ) -> Result<(Array, NetworkState)>;
+
+    /// Writes one step into a graph: the outputs [B, O] and the layers' states after it, for inputs [B, F], elapsed time [B, 1] and
+    /// the layers' states before.
+    ///
+    /// # Errors
+    /// [`Error::Core`] for a layer without such a form, and as [`Network::step`].
+    fn export_step(
+        &self,
+        graph: &mut Builder,
+        x: &Value,
+        elapsed_time: &Value,
+        state: &[StateValues],
+    ) -> Result<(Value, Vec<StateValues>)>;
 
     /// The state before the first step, for `batch` samples.
     fn zero_state(&self, batch: usize) -> NetworkState;

@@ -5,6 +5,7 @@ use std::any::Any;
 use mlx_rs::Array;
 use mlx_rs::macros::ModuleParameters;
 use mlx_rs::nn::Linear;
+use ncps_core::export::{Builder, StateValues, Value, linear};
 use ncps_core::kernel::Chain;
 use ncps_core::rnn::{SequenceLayer, State, Timespans};
 use ncps_core::train::{Inputs, Model};
@@ -12,7 +13,7 @@ use ncps_core::train::{Inputs, Model};
 use crate::config::LayerConfig;
 use crate::error::Result;
 use crate::head::{apply, outputs, stage};
-use crate::network::{Network, NetworkState, constrained, sequence_input, stages};
+use crate::network::{Network, NetworkState, check_parts, constrained, sequence_input, stages};
 use crate::summary::{Summary, of_head, of_layer};
 
 /// One recurrent layer with a head.
@@ -124,6 +125,22 @@ impl Network for RecurrentNetwork {
         let (features, next) = self.layer.step(x, elapsed_time, &state.layers[0])?;
         let layers: Vec<State> = vec![next];
         Ok((self.readout(features)?, NetworkState { layers }))
+    }
+
+    fn export_step(
+        &self,
+        graph: &mut Builder,
+        x: &Value,
+        elapsed_time: &Value,
+        state: &[StateValues],
+    ) -> Result<(Value, Vec<StateValues>)> {
+        check_parts(state.len(), 1)?;
+        let (features, next) = self.layer.export_step(graph, x, elapsed_time, &state[0])?;
+        let outputs = match &self.head {
+            Some(head) => linear(graph, head, &features)?,
+            None => features,
+        };
+        Ok((outputs, vec![next]))
     }
 
     fn zero_state(&self, batch: usize) -> NetworkState {

@@ -5,6 +5,7 @@ use std::any::Any;
 use mlx_rs::macros::ModuleParameters;
 use mlx_rs::nn::Linear;
 use mlx_rs::{Array, random};
+use ncps_core::export::{Builder, StateValues, Value, activation, linear};
 use ncps_core::init::child_seed;
 use ncps_core::kernel::{Chain, Stage};
 use ncps_core::rnn::{SequenceLayer, Timespans};
@@ -15,7 +16,9 @@ use crate::config::LayerConfig;
 use crate::encoder::{Encoder, EncoderConfig};
 use crate::error::{Error, Result};
 use crate::head::{Head, apply, outputs, stage};
-use crate::network::{Network, NetworkState, constrained, during, sequence_input, stages};
+use crate::network::{
+    Network, NetworkState, check_parts, constrained, during, sequence_input, stages,
+};
 use crate::summary::{LayerSummary, Summary, of_head, of_layer, trained_numbers};
 
 /// Distinguishes the encoder's initial values from those of the layers.
@@ -243,6 +246,34 @@ impl Network for StackedNetwork {
             layers.push(next);
         }
         Ok((self.readout(features)?, NetworkState { layers }))
+    }
+
+    fn export_step(
+        &self,
+        graph: &mut Builder,
+        x: &Value,
+        elapsed_time: &Value,
+        state: &[StateValues],
+    ) -> Result<(Value, Vec<StateValues>)> {
+        check_parts(state.len(), self.layers.len())?;
+        let mut features = x.clone();
+        if let Some(encoder) = &self.encoder {
+            for layer in &encoder.layers {
+                features = linear(graph, layer, &features)?;
+                features = activation(graph, encoder.activation(), &features);
+            }
+        }
+        let mut next = Vec::with_capacity(self.layers.len());
+        for (layer, state) in self.layers.iter().zip(state) {
+            let (outputs, after) = layer.export_step(graph, &features, elapsed_time, state)?;
+            features = outputs;
+            next.push(after);
+        }
+        let outputs = match &self.head {
+            Some(head) => linear(graph, head, &features)?,
+            None => features,
+        };
+        Ok((outputs, next))
     }
 
     fn zero_state(&self, batch: usize) -> NetworkState {

@@ -125,6 +125,27 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A network has no form that can be exported as asked.
+    #[error("the model cannot be exported as {problem}; {remedy}")]
+    NotExportable {
+        /// What cannot be, and why.
+        problem: &'static str,
+        /// What to do instead.
+        remedy: &'static str,
+    },
+    /// An exported file does not compute what MLX does.
+    #[error(
+        "the exported output `{output}` differs by {difference:.1e} from MLX's, more than {limit:.0e}; nothing was written: train with \
+         smaller weights (`train.weight_decay`) or export in f32"
+    )]
+    ExportDiffers {
+        /// The output.
+        output: String,
+        /// The difference.
+        difference: f64,
+        /// What would have been let pass.
+        limit: f64,
+    },
     /// The data's files cannot be read.
     #[error("{source}; the head of `{}` says where the files come from, and --set data.path=PATH names their place", config.display())]
     DataFiles {
@@ -207,6 +228,7 @@ impl Error {
             | Self::ResumeMismatch { .. }
             | Self::DataChanged { .. }
             | Self::OtherConditions { .. }
+            | Self::NotExportable { .. }
             | Self::NoGpu => ErrorKind::Config,
             Self::Read { .. }
             | Self::Write { .. }
@@ -216,7 +238,9 @@ impl Error {
             Self::OutOfMemory { .. } => ErrorKind::Memory,
             Self::ForeignModel { .. }
             | Self::Profiling(ncps_profiling::Error::ProfileReport { .. }) => ErrorKind::Corrupt,
-            Self::RunLocked { .. } | Self::Profiling(_) => ErrorKind::Other,
+            Self::RunLocked { .. } | Self::ExportDiffers { .. } | Self::Profiling(_) => {
+                ErrorKind::Other
+            }
             Self::Core(error) => kind_of_core(error),
             Self::Models(ncps_models::Error::Core(error)) => kind_of_core(error),
             // Settings, and a network asked for what it cannot do.

@@ -23,6 +23,8 @@ pub mod config;
 #[cfg(feature = "cli")]
 mod error;
 #[cfg(feature = "cli")]
+pub mod export;
+#[cfg(feature = "cli")]
 pub mod profile;
 #[cfg(feature = "cli")]
 pub mod run;
@@ -31,6 +33,7 @@ pub mod tune;
 #[cfg(feature = "profiling")]
 pub mod workload;
 
+pub use ncps_core::export as graph;
 pub use ncps_core::rnn::{
     Cfc, CfcConfig, Gru, GruConfig, Lstm, LstmConfig, Ltc, LtcConfig, SequenceInput, SequenceLayer,
     SequenceOutput, State, Timespans, Units,

@@ -19,6 +19,14 @@ pub enum Error {
         /// The limits, and what they come from.
         expected: String,
     },
+    /// A graph cannot be run as it is.
+    #[error("graph: {node}: {problem}; export the model again")]
+    Graph {
+        /// The operation and its output, or the port.
+        node: String,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
     /// A custom wiring was described for another number of input features than the data has.
     #[error(
         "wiring: `inputs` is {found}, but the wiring's file or matrices describe {expected} sensory \

@@ -5,6 +5,7 @@ mod array;
 pub mod cell;
 pub mod checkpoint;
 pub mod error;
+pub mod export;
 pub mod import;
 pub mod init;
 pub mod kernel;

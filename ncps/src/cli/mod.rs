@@ -14,6 +14,7 @@ mod devices;
 mod doctor;
 mod eval;
 mod exit;
+mod export;
 mod init;
 mod logging;
 mod output;
@@ -96,6 +97,8 @@ enum Command {
     Eval(eval::EvalArguments),
     /// Predict with a trained run: a file in, a file out, or line by line.
     Predict(predict::PredictArguments),
+    /// Write a trained run's model as ONNX, for machines without this program.
+    Export(export::ExportArguments),
     /// List the runs of a folder: state, best result, time, size.
     Runs(runs::RunsArguments),
     /// Show what one run is doing and whether its checkpoints are sound.
@@ -198,6 +201,7 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<()> {
         Command::Train(arguments) => train::run(&arguments, output),
         Command::Eval(arguments) => eval::run(&arguments, output),
         Command::Predict(arguments) => predict::run(&arguments, output),
+        Command::Export(arguments) => export::run(&arguments, output),
         Command::Runs(arguments) => runs::run(&arguments, output),
         Command::Status(arguments) => status::run(&arguments, output),
         Command::Clean(arguments) => clean::run(&arguments, output),

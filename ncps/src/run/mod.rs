@@ -34,6 +34,7 @@ use ncps_core::train::Observer;
 
 use crate::error::Result;
 
+pub(crate) use arrays::host;
 pub use batches::WindowSource;
 pub use cleaning::{Removable, Waste, find_waste, remove};
 pub use directory::{Existing, RunDirectory};
@@ -49,6 +50,7 @@ pub use seeds::{SeedGroup, seed_groups};
 pub use session::{Limits, Session, Split, data_cache};
 pub use summary::{BaselineSummary, SCHEMA, Status, Summary};
 pub use verify::Verification;
+pub(crate) use verify::in_plain_operations;
 
 /// Watches a run: the training observer's reports and what else a person should know.
 pub trait Watcher: Observer {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ncps_core::checkpoint;
-use ncps_datasets::DataSchema;
+use ncps_datasets::{DataSchema, Task};
 use ncps_models::{ModelConfig, Network};
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +68,16 @@ impl ModelDescription {
         let mut network = self.model.build(self.inputs, self.outputs, 0)?;
         checkpoint::load_model(&path, &mut network)?;
         Ok(network)
+    }
+
+    /// A row of network outputs in the data's unit, or as probabilities.
+    pub(crate) fn finish(&self, row: &[f32]) -> Vec<f32> {
+        let mut values = row.to_vec();
+        match &self.data.task {
+            Task::Regression => self.data.restore(&mut values),
+            Task::Classification { .. } => values = probabilities(&values),
+        }
+        values
     }
 
     /// Refuses sizes that the weights cannot have, before anything of these sizes is made.
@@ -136,4 +146,30 @@ pub fn load_description(folder: &Path) -> Result<ModelDescription> {
         )));
     }
     serde_json::from_value(value).map_err(|error| foreign(error.to_string()))
+}
+
+/// Softmax; a single logit is that of the second of two classes.
+fn probabilities(logits: &[f32]) -> Vec<f32> {
+    if let [logit] = logits {
+        let yes = 1.0 / (1.0 + (-logit).exp());
+        return vec![1.0 - yes, yes];
+    }
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = logits.iter().map(|logit| (logit - most).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.iter().map(|power| power / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_sum_to_one_also_for_large_logits() {
+        for logits in [&[0.0, 0.0][..], &[1000.0, 0.0, -1000.0], &[3.0]] {
+            let sum: f32 = probabilities(logits).iter().sum();
+            assert!((sum - 1.0).abs() < 1e-6, "{logits:?}");
+        }
+        assert!((probabilities(&[0.0, 3.0_f32.ln()])[1] - 0.75).abs() < 1e-6);
+    }
 }

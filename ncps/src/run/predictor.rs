@@ -83,7 +83,10 @@ impl Predictor {
         let predicted = self.network.forward(&inputs, None)?;
         let width = predicted.shape().last().copied().unwrap_or(1).max(1) as usize;
         let flat = arrays::host(&predicted)?;
-        let mut rows: Vec<Vec<f32>> = flat.chunks(width).map(|row| self.finish(row)).collect();
+        let mut rows: Vec<Vec<f32>> = flat
+            .chunks(width)
+            .map(|row| self.description.finish(row))
+            .collect();
         if !self.description.data.each_step {
             rows.drain(..rows.len().saturating_sub(1));
         }
@@ -112,7 +115,7 @@ impl Predictor {
         let state = match &mut carried.by {
             Stepper::Policy(policy) => {
                 let predicted = policy.step(features, elapsed_time.unwrap_or(1.0))?;
-                return Ok(self.finish(predicted));
+                return Ok(self.description.finish(predicted));
             }
             Stepper::Network(state) => state,
         };
@@ -120,17 +123,7 @@ impl Predictor {
         let span = elapsed_time.map_or(Timespans::Unit, Timespans::Scalar);
         let (predicted, next) = self.network.step(&x, &span, state)?;
         *state = next;
-        Ok(self.finish(&arrays::host(&predicted)?))
-    }
-
-    /// A row of network outputs in the data's unit, or as probabilities.
-    fn finish(&self, row: &[f32]) -> Vec<f32> {
-        let mut values = row.to_vec();
-        match &self.description.data.task {
-            Task::Regression => self.description.data.restore(&mut values),
-            Task::Classification { .. } => values = probabilities(&values),
-        }
-        values
+        Ok(self.description.finish(&arrays::host(&predicted)?))
     }
 }
 
@@ -147,30 +140,4 @@ fn policy(network: &dyn Network) -> Option<Policy> {
         None => vec![0.0; weights.len() / policy.outputs()],
     };
     policy.then_linear(&weights, &bias).ok()
-}
-
-/// Softmax; a single logit is that of the second of two classes.
-fn probabilities(logits: &[f32]) -> Vec<f32> {
-    if let [logit] = logits {
-        let yes = 1.0 / (1.0 + (-logit).exp());
-        return vec![1.0 - yes, yes];
-    }
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f32> = logits.iter().map(|logit| (logit - most).exp()).collect();
-    let sum: f32 = powers.iter().sum();
-    powers.iter().map(|power| power / sum).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn probabilities_sum_to_one_also_for_large_logits() {
-        for logits in [&[0.0, 0.0][..], &[1000.0, 0.0, -1000.0], &[3.0]] {
-            let sum: f32 = probabilities(logits).iter().sum();
-            assert!((sum - 1.0).abs() < 1e-6, "{logits:?}");
-        }
-        assert!((probabilities(&[0.0, 3.0_f32.ln()])[1] - 0.75).abs() < 1e-6);
-    }
 }

@@ -77,7 +77,7 @@ impl Session {
 }
 
 /// The same network with every layer in plain operations.
-fn in_plain_operations(model: &ModelConfig) -> Result<ModelConfig> {
+pub(crate) fn in_plain_operations(model: &ModelConfig) -> Result<ModelConfig> {
     let foreign = |error: serde_json::Error| Error::ForeignModel {
         path: "model".into(),
         problem: error.to_string(),

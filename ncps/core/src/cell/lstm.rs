@@ -9,7 +9,7 @@ use crate::array::{Mlx, affine, dim, halves, split_last, time_steps};
 use crate::init::{Initializer, from_values, linear};
 
 /// Added to the forget gate before its sigmoid, so that a new cell remembers.
-const FORGET_GATE_BIAS: f32 = 1.0;
+pub(crate) const FORGET_GATE_BIAS: f32 = 1.0;
 
 /// Long short-term memory with one bias and a forget gate that starts open.
 ///

@@ -24,7 +24,7 @@ pub use synapses::Synapses;
 pub use wired_cfc::WiredCfcCell;
 
 pub(crate) use cfc::draw_dropout;
-pub(crate) use lstm::{LstmRun, PassThrough};
+pub(crate) use lstm::{FORGET_GATE_BIAS, LstmRun, PassThrough};
 
 use crate::array::{Mlx, swap_batch_and_time, time_steps};
 

@@ -28,12 +28,17 @@ struct Entry {
 
 impl Entry {
     fn of(bytes: &[u8]) -> Self {
-        let digest = Sha256::digest(bytes);
         Self {
             bytes: bytes.len() as u64,
-            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: sha256(bytes),
         }
     }
+}
+
+/// The SHA-256 of bytes, in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Adds the manifest to the files of a checkpoint.

@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 use mlx_rs::Array;
 use mlx_rs::module::ModuleParameters;
 
-pub use manifest::verify;
 pub(crate) use manifest::{contents, with_manifest};
+pub use manifest::{sha256, verify};
 pub use tensors::{Tensor, read_tensors};
 pub(crate) use tensors::{decode, encode};
 

@@ -70,5 +70,6 @@ pub use policy::Policy;
 pub use pool::{set_threads, threads};
 pub use sequence::Keep;
 pub use simd::{Level, force, level};
+pub(crate) use spec::LEAST_CAPACITY;
 pub use spec::{CellSpec, CfcLayer, CfcSpec, LtcSpec, ParameterSpec, SequenceSpec};
 pub(crate) use update::{Clip, Rule};

@@ -15,6 +15,7 @@ use super::{Implementation, SequenceInput, SequenceLayer, SequenceOutput, State,
 use crate::array::{During, Mlx, affine, take_features};
 use crate::cell::{Activation, Advance, CfcCell, CfcCellConfig, LstmCell, Mode, WiredCfcCell};
 use crate::error::{Error, Result};
+use crate::export::{self, Builder, StateValues, Value};
 use crate::init::Initializer;
 use crate::kernel::{LinearStage, Policy, Stage};
 use crate::wiring::Wiring;
@@ -402,6 +403,28 @@ impl SequenceLayer for Cfc {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn export_step(
+        &self,
+        graph: &mut Builder,
+        x: &Value,
+        elapsed_time: &Value,
+        state: &StateValues,
+    ) -> Result<(Value, StateValues)> {
+        let mut next = export::remembered(graph, self.lstm.as_ref(), x, state)?;
+        let (hidden, elapsed) = (&next.hidden, elapsed_time);
+        next.hidden = match &self.rnn_cell {
+            CfcNeurons::Dense(cell) => export::dense_cfc(graph, cell, x, hidden, elapsed)?,
+            CfcNeurons::Wired(cell) => export::wired_cfc(graph, cell, x, hidden, elapsed)?,
+        };
+        let units = self.state_units();
+        let outputs = export::places(graph, &next.hidden, &self.output_places, units);
+        let outputs = match &self.fc {
+            Some(fc) => export::linear(graph, fc, &outputs)?,
+            None => outputs,
+        };
+        Ok((outputs, next))
     }
 
     fn policy(&self) -> Result<Policy> {

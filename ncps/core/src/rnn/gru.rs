@@ -12,6 +12,7 @@ use super::{SequenceInput, SequenceLayer, SequenceOutput};
 use crate::array::{During, Mlx};
 use crate::cell::GruCell;
 use crate::error::Result;
+use crate::export::{self, Builder, StateValues, Value};
 use crate::init::Initializer;
 
 /// What a GRU layer is built from.
@@ -87,6 +88,18 @@ impl SequenceLayer for Gru {
         let sequence = border.check(input)?;
         let unrolled = self.plain(&sequence).during("gru sequence")?;
         sequence.output(unrolled.hidden, unrolled.state)
+    }
+
+    fn export_step(
+        &self,
+        graph: &mut Builder,
+        x: &Value,
+        _elapsed_time: &Value,
+        state: &StateValues,
+    ) -> Result<(Value, StateValues)> {
+        let hidden = export::gru(graph, &self.gru, x, &state.hidden)?;
+        let memory = None;
+        Ok((hidden.clone(), StateValues { hidden, memory }))
     }
 
     fn as_any(&self) -> &dyn Any {

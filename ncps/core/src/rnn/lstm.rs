@@ -13,6 +13,7 @@ use super::{Implementation, SequenceInput, SequenceLayer, SequenceOutput};
 use crate::array::{During, Mlx};
 use crate::cell::{LstmCell, PassThrough};
 use crate::error::Result;
+use crate::export::{self, Builder, StateValues, Value};
 use crate::init::Initializer;
 use crate::kernel::{Policy, SequenceSpec, Stage};
 
@@ -114,6 +115,17 @@ impl SequenceLayer for Lstm {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn export_step(
+        &self,
+        graph: &mut Builder,
+        x: &Value,
+        _elapsed_time: &Value,
+        state: &StateValues,
+    ) -> Result<(Value, StateValues)> {
+        let next = export::remembered(graph, Some(&self.lstm), x, state)?;
+        Ok((next.hidden.clone(), next))
     }
 
     fn policy(&self) -> Result<Policy> {

@@ -15,6 +15,7 @@ use super::{
 use crate::array::{During, Mlx};
 use crate::cell::{LstmCell, LtcCell, LtcCellConfig, Mapping, ParamConstraints};
 use crate::error::Result;
+use crate::export::{self, Builder, StateValues, Value};
 use crate::init::Initializer;
 use crate::kernel::{Policy, Stage};
 use crate::wiring::FullyConnected;
@@ -194,6 +195,19 @@ impl SequenceLayer for Ltc {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn export_step(
+        &self,
+        graph: &mut Builder,
+        x: &Value,
+        elapsed_time: &Value,
+        state: &StateValues,
+    ) -> Result<(Value, StateValues)> {
+        let mut next = export::remembered(graph, self.lstm.as_ref(), x, state)?;
+        next.hidden = export::ltc(graph, &self.rnn_cell, x, &next.hidden, elapsed_time)?;
+        let outputs = export::motor_outputs(graph, &self.rnn_cell, &next.hidden)?;
+        Ok((outputs, next))
     }
 
     fn policy(&self) -> Result<Policy> {

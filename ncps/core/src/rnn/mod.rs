@@ -21,9 +21,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::array::{During, dim, zeros};
 use crate::error::{Error, Result};
+use crate::export::{Builder, StateValues, Value};
 use crate::kernel::{Policy, Stage};
 
 pub use cfc::{Cfc, CfcConfig, CfcNeurons};
+pub(crate) use fused::host;
 pub use gru::{Gru, GruConfig};
 pub use lstm::{Lstm, LstmConfig};
 pub use ltc::{Ltc, LtcConfig};
@@ -202,6 +204,25 @@ pub trait SequenceLayer: ModuleParameters + Debug {
             key: "kind",
             found: "a layer without a kernel".to_owned(),
             expected: "cfc, ltc or lstm; other layers run step by step in MLX".to_owned(),
+        })
+    }
+
+    /// Writes one step into a graph: the outputs [B, O] and the state after it, for inputs [B, F], elapsed time [B, 1] and a state.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] if the layer has no such form, [`Error::Mlx`] if a parameter cannot be evaluated.
+    fn export_step(
+        &self,
+        _graph: &mut Builder,
+        _x: &Value,
+        _elapsed_time: &Value,
+        _state: &StateValues,
+    ) -> Result<(Value, StateValues)> {
+        Err(Error::Layer {
+            layer: "export",
+            key: "kind",
+            found: "a layer without a graph".to_owned(),
+            expected: "cfc, ltc, lstm or gru".to_owned(),
         })
     }
 
