@@ -179,12 +179,15 @@ pub(crate) fn labelled_images(
         reason,
     };
     let [count, rows, columns] = *pictures.shape.as_slice() else {
-        let reason = format!("shape {:?} is no list of images", pictures.shape);
+        let reason = format!(
+            "shape {:?} is no list of images: expected [count, rows, columns]",
+            pictures.shape
+        );
         return Err(malformed(images, reason));
     };
     if classes.shape != [count] {
         let reason = format!(
-            "shape {:?} is not one label for each of {count} images",
+            "shape {:?} is not one label for each of {count} images: expected shape [{count}]",
             classes.shape
         );
         return Err(malformed(labels, reason));
@@ -194,6 +197,8 @@ pub(crate) fn labelled_images(
             path: images.to_path_buf(),
         });
     }
+    check_finite(images, &pictures.values, columns, "x")?;
+    check_finite(labels, &classes.values, 1, "label")?;
     let series = |(index, (image, label)): (usize, (&[f32], &f32))| RawSeries {
         name: format!("{part}-{index}"),
         file: usize::from(part != "train"),
@@ -279,6 +284,11 @@ impl Block {
             }
         };
         let steps = count * rows;
+        if steps * features == 0 {
+            return Err(Error::EmptyFile {
+                path: path.to_path_buf(),
+            });
+        }
         // One target a step, or one a series, which then holds at all its steps.
         let (targets, y) = match y.values.len() {
             values if values % steps == 0 && values > 0 => (values / steps, y.values),
@@ -297,7 +307,7 @@ impl Block {
         let times = times.map(|times| match times.values.len() {
             values if values == steps || values == rows => Ok(times.values),
             _ => Err(malformed(format!(
-                "times of shape {:?} do not fit inputs of shape {:?}",
+                "times of shape {:?} do not fit inputs of shape {:?}: expected one for each step",
                 times.shape, x.shape
             ))),
         });
@@ -315,6 +325,7 @@ impl Block {
     fn series(&self, path: &Path, file: usize) -> Result<Vec<RawSeries>> {
         check_finite(path, &self.x, self.features, "x")?;
         check_finite(path, &self.y, self.targets, "y")?;
+        check_finite(path, self.times.as_deref().unwrap_or_default(), 1, "t")?;
         let stem = stem(path);
         let single = |values: &[f64]| values.iter().map(|value| *value as f32).collect();
         let one = |index: usize| -> Result<RawSeries> {
@@ -370,15 +381,22 @@ fn check_width(path: &Path, found: usize, expected: usize) -> Result<()> {
     })
 }
 
-fn check_finite(path: &Path, values: &[f64], width: usize, letter: &str) -> Result<()> {
-    let Some(place) = values.iter().position(|value| !(*value as f32).is_finite()) else {
+fn check_finite<T: Copy + Into<f64>>(
+    path: &Path,
+    values: &[T],
+    width: usize,
+    letter: &str,
+) -> Result<()> {
+    let value = |place: usize| -> f64 { values[place].into() };
+    // Beyond the range of f32 is infinite.
+    let Some(place) = (0..values.len()).find(|place| !(value(*place) as f32).is_finite()) else {
         return Ok(());
     };
     Err(Error::NotFinite {
         path: path.to_path_buf(),
         column: format!("{letter}{}", place % width),
         row: place / width + 1,
-        found: if values[place].is_nan() {
+        found: if value(place).is_nan() {
             "missing or NaN"
         } else {
             "infinite"

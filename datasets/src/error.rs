@@ -121,7 +121,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A file is not what its ending says, or is cut short.
-    #[error("cannot read `{path}` as {format}: {reason}")]
+    #[error("cannot read `{path}` as {format}: {reason}{}", remedy(.reason))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -341,6 +341,28 @@ impl Error {
         } else {
             Self::Read { path, source }
         }
+    }
+}
+
+/// What helps against damage, behind a reason that says nothing of what to do.
+fn remedy(reason: &str) -> &'static str {
+    const SAID: [&str; 11] = [
+        " expected",
+        "need the same",
+        "close ",
+        "copy or download ",
+        "double ",
+        "pack it ",
+        "put ",
+        "remove ",
+        "save ",
+        "use ",
+        "write ",
+    ];
+    if SAID.iter().any(|words| reason.contains(words)) {
+        ""
+    } else {
+        "; copy or download it again"
     }
 }
 

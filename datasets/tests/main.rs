@@ -9,6 +9,7 @@
 mod arrays;
 mod bad_input;
 mod benchmarks;
+mod malformed;
 mod own_files;
 mod protocols;
 mod streaming;

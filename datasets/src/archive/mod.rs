@@ -104,7 +104,7 @@ impl Unpacker<'_> {
     fn write(&mut self, name: &str, content: &mut dyn Read) -> Result<()> {
         let target = self.folder.join(inside(name).ok_or_else(|| {
             self.malformed(format!(
-                "member `{name}` would be written outside of the folder"
+                "member `{name}` would be written outside of the folder: remove it from the archive"
             ))
         })?);
         self.check_links(&target)?;

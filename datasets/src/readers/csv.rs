@@ -238,7 +238,9 @@ impl StrayQuote {
             Self::InField => format!(
                 "stray quote after data row {rows}: quote the whole field and double the quotes inside it"
             ),
-            Self::NeverClosed => format!("a quote opened after data row {rows} is never closed"),
+            Self::NeverClosed => format!(
+                "a quote opened after data row {rows} is never closed: close it, or double the quotes inside a field"
+            ),
         };
         malformed(path, reason)
     }

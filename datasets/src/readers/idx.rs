@@ -85,7 +85,7 @@ struct Header {
 
 /// The header of a file, and the bytes behind it.
 fn header(bytes: &[u8]) -> std::result::Result<(Header, &[u8]), String> {
-    let cut = || "it is truncated inside the header: copy or download it again".to_owned();
+    let cut = || "it is truncated inside the header".to_owned();
     let (magic, mut rest) = bytes.split_first_chunk::<4>().ok_or_else(cut)?;
     let [0, 0, kind, axes] = *magic else {
         return Err("it does not begin with two zero bytes: not an IDX file".to_owned());
@@ -123,7 +123,7 @@ fn decode(bytes: &[u8]) -> std::result::Result<IdxArray, String> {
         .ok_or_else(|| format!("shape {shape:?} is impossibly large"))?;
     if rest.len() != count * width {
         return Err(format!(
-            "shape {shape:?} needs {} bytes of data, {} are there: the file is truncated or damaged; copy or download it again",
+            "shape {shape:?} needs {} bytes of data, {} are there: the file is truncated or damaged",
             count * width,
             rest.len()
         ));

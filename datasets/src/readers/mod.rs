@@ -256,3 +256,37 @@ fn extension(path: &Path) -> String {
         .map(|ending| ending.to_string_lossy().to_lowercase())
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.csv");
+        for (change, read) in [(&b""[..], 8), (b"5,6\n", 8), (b"5,6\n", 12), (b"", 4)] {
+            std::fs::write(&path, "a,b\n1,2\n").unwrap();
+            let file = File::open(&path).unwrap();
+            let before = Version::of(&path, &file).unwrap();
+            let mut writer = File::options().append(true).open(&path).unwrap();
+            writer.write_all(change).unwrap();
+            let checked = before.check(&path, &file, read);
+            let Err(error) = checked else {
+                assert!(change.is_empty() && read == 8);
+                continue;
+            };
+            let message = error.to_string();
+            for words in [
+                "data.csv",
+                "changed while it was read",
+                "wait until its writer is done",
+            ] {
+                assert!(message.contains(words), "no `{words}` in: {message}");
+            }
+            assert!(!change.is_empty() || read != 8);
+        }
+    }
+}

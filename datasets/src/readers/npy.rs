@@ -43,6 +43,11 @@ pub(crate) fn read(path: &Path) -> Result<NpyArray> {
     if array.shape.len() > MAX_SERIES_AXES {
         return Err(malformed(path, no_series(array.shape.len())));
     }
+    if array.values.is_empty() {
+        return Err(Error::EmptyFile {
+            path: path.to_path_buf(),
+        });
+    }
     Ok(array)
 }
 

@@ -33,7 +33,9 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(String, NpyArray)>
         arrays.push((name.to_owned(), npy::parse(&inner, &content)?));
     }
     if arrays.is_empty() {
-        return Err(malformed("it holds no array".to_owned()));
+        return Err(malformed(
+            "it holds no array: save some by numpy.savez".to_owned(),
+        ));
     }
     Ok(arrays)
 }
