@@ -12,6 +12,7 @@ use mlx_rs::error::Exception;
 use mlx_rs::module::{ModuleParameters, update_parameters};
 use mlx_rs::transforms::keyed_value_and_grad;
 use ncps_core::cell::{Activation, Mapping, Mode, ParamConstraints};
+use ncps_core::export::{Builder, Dim, StateValues, Tensor, evaluate};
 use ncps_core::import::torch::{self, StateDict};
 use ncps_core::rnn::{
     Cfc, CfcConfig, Implementation, Ltc, LtcConfig, SequenceInput, SequenceLayer, State, Timespans,
@@ -67,6 +68,19 @@ fn wirings_of_the_cases_are_the_reference_s_own() {
             wiring.sensory_adjacency(),
             "{name}"
         );
+    }
+}
+
+#[test]
+fn the_exported_step_of_every_case_gives_its_outputs_and_states() {
+    let folder = golden_folder();
+    for case in manifest(&folder)["cases"].as_array().unwrap() {
+        let (name, worst) = (
+            case["file"].as_str().unwrap(),
+            exported_steps(&folder, case),
+        );
+        println!("{name:<58} exported: {:.1e} ({})", worst.0, worst.1);
+        assert!(worst.0 <= OUTPUT_TOLERANCE, "{name}: {worst:?}");
     }
 }
 
@@ -309,15 +323,96 @@ fn note(worst: &mut (f32, String), name: &str, actual: &Array, expected: &Array)
     }
 }
 
-fn run_case(folder: &Path, case: &Value, implementation: Implementation) -> Worst {
-    let tensors = tensors(folder, case);
+/// The layer of a case with its recorded weights.
+fn loaded(case: &Value, tensors: &HashMap<String, Array>) -> Layer {
     let mut layer = build(case);
-    layer.run_as(implementation);
     let parameters = tensors.iter().filter_map(|(name, array)| {
         let name = name.strip_prefix("param.")?;
         Some((name.to_owned(), array.clone()))
     });
     layer.load(&parameters.collect());
+    layer
+}
+
+/// Runs a layer's graph over the recorded sequence, step by step from the recorded state.
+fn exported_steps(folder: &Path, case: &Value) -> (f32, String) {
+    let tensors = tensors(folder, case);
+    let layer = loaded(case, &tensors);
+    let layer = layer.as_sequence();
+    let given = |name: &str| tensors.get(&format!("input.{name}"));
+    let (x, hidden) = (given("x").unwrap(), given("hx").unwrap());
+    let [batch, steps, inputs] = [0, 1, 2].map(|axis| x.dim(axis));
+
+    let mut graph = Builder::new("");
+    let any = |width: usize| vec![Dim::Name("B".to_owned()), Dim::Size(width)];
+    let units = layer.state_units();
+    let at_x = graph.input("x", any(layer.inputs()), "");
+    let at_time = graph.input("ts", any(1), "");
+    let state = StateValues {
+        hidden: graph.input("hx", any(units), ""),
+        memory: given("cx").map(|_| graph.input("cx", any(units), "")),
+    };
+    let (y, next) = layer
+        .export_step(&mut graph, &at_x, &at_time, &state)
+        .unwrap();
+    graph.output(&y, "y", any(layer.outputs()), "");
+    graph.output(&next.hidden, "hx_next", any(units), "");
+    if let Some(memory) = &next.memory {
+        graph.output(memory, "cx_next", any(units), "");
+    }
+    let graph = graph.finish();
+
+    let host = |array: &Array| array.contiguous().unwrap().as_slice::<f32>().to_vec();
+    let (features, spans) = (host(x), given("timespans").map(host));
+    let mut states: Vec<Tensor> = [Some(hidden), given("cx")]
+        .into_iter()
+        .flatten()
+        .map(|array| Tensor::new(&[batch as usize, units], host(array)))
+        .collect();
+    let mut outputs = Vec::new();
+    for step in 0..steps {
+        // Spans are recorded for each sample and step, or for each step.
+        let place = |sample: i32| (sample * steps + step) as usize;
+        let at_step = |sample: i32| match &spans {
+            Some(spans) if spans.len() == steps as usize => spans[step as usize],
+            Some(spans) => spans[place(sample)],
+            None => 1.0,
+        };
+        let width = inputs as usize;
+        let row = |sample: i32| features[place(sample) * width..][..width].to_vec();
+        let x: Vec<f32> = (0..batch).flat_map(row).collect();
+        let mut all = vec![
+            Tensor::new(&[batch as usize, width], x),
+            Tensor::new(&[batch as usize, 1], (0..batch).map(at_step).collect()),
+        ];
+        all.append(&mut states);
+        let mut results = evaluate(&graph, &all).unwrap();
+        states = results.split_off(1);
+        outputs.push(results.remove(0));
+    }
+    let expected = &tensors["output.y"];
+    let outputs: Vec<Array> = outputs.iter().map(array).collect();
+    let outputs = match expected.ndim() {
+        3 => mlx_rs::ops::stack(&outputs, 1).unwrap(),
+        _ => outputs[outputs.len() - 1].clone(),
+    };
+    let mut worst = (0.0, String::new());
+    note(&mut worst, "output.y", &outputs, expected);
+    for (name, state) in ["output.hx", "output.cx"].iter().zip(&states) {
+        note(&mut worst, name, &array(state), &tensors[*name]);
+    }
+    worst
+}
+
+fn array(tensor: &Tensor) -> Array {
+    let shape: Vec<i32> = tensor.shape.iter().map(|size| *size as i32).collect();
+    Array::from_slice(&tensor.values, &shape)
+}
+
+fn run_case(folder: &Path, case: &Value, implementation: Implementation) -> Worst {
+    let tensors = tensors(folder, case);
+    let mut layer = loaded(case, &tensors);
+    layer.run_as(implementation);
     let names = layer.torch_names(case["constructor"].as_object().unwrap());
 
     let (values, gradients) = values_and_gradients(&layer, &tensors);

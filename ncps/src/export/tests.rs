@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Operations that ONNX Runtime's Core ML provider runs in an ML program (its `coreml_supported_mlprogram_ops.md`, July 2026).
+/// Operations that ONNX Runtime's Core ML provider runs in an ML program (its `coreml_supported_mlprogram_ops.md`, revision 04f568d).
 const OF_CORE_ML: [&str; 24] = [
     "Add",
     "Cast",

@@ -14,8 +14,9 @@ pub fn ne_utilization() -> Reading {
     let detail = "macOS exposes no counter of Neural Engine utilisation, and MLX runs on the GPU \
                   and the CPU only, so 0 W there is expected";
     Reading::unavailable(Reason::NoSuchCounter, detail).with_remedy(
-        "see ane.power and ane.process_memory; the Core ML template of Instruments shows activity, \
-         and an exported model can be asked with MLComputePlan",
+        "see ane.power and ane.process_memory; the Core ML template of Instruments shows activity; \
+         `ncps export` writes a model of operations that ONNX Runtime's Core ML provider lists, \
+         which is a way to the engine that has not been tried on a Mac",
     )
 }
 
