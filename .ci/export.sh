@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs exported models in ONNX Runtime, a program that shares nothing with this one, and compares with MLX's numbers.
+# Runs exported models in ONNX Runtime, which shares nothing with this program, and reads Core ML packages with Apple's
+# coremltools; both are compared with MLX's numbers.
 # Needs cargo and Python 3 with pip; downloads stay under target/export. Arguments are folders of further exports.
 set -eu
 
@@ -24,6 +25,14 @@ if [ ! -d "$packages" ]; then
     mv "$packages.partial" "$packages"
 fi
 
+reader=$work/coremltools-1
+if [ ! -d "$reader" ]; then
+    rm -rf "$reader.partial"
+    python3 -m pip install --quiet --disable-pip-version-check --only-binary=:all: --target "$reader.partial" \
+        coremltools==9.0 || fail "pip could not install coremltools"
+    mv "$reader.partial" "$reader"
+fi
+
 # Tests write the models that they draw, of every kind and with the values that MLX gave.
 models=$work/models
 rm -rf "$models"
@@ -31,4 +40,5 @@ rm -rf "$models"
     fail "the models could not be exported"
 for folder in "$models" "$@"; do
     PYTHONPATH="$packages" python3 "$root/.ci/export.py" "$folder" || fail "ONNX Runtime and MLX differ"
+    TQDM_DISABLE=1 PYTHONPATH="$reader" python3 "$root/.ci/coreml.py" "$folder" || fail "coremltools and MLX differ"
 done

@@ -55,6 +55,13 @@ fn programs_are_told_files_ports_and_differences() {
     let difference = told["difference"].as_f64().unwrap();
     assert!(difference > 0.0 && difference <= told["limit"].as_f64().unwrap());
     assert!(!here.path("run/export/model.sequence.onnx").exists());
+    let text = here.ok(&["export", "run", "--format", "coreml"]).stdout;
+    assert!(text.contains("run/export/model.mlpackage"), "{text}");
+    assert!(!text.contains("sequence"), "{text}");
+    assert!(
+        here.path("run/export/model.mlpackage/Manifest.json")
+            .exists()
+    );
 }
 
 #[test]
@@ -62,6 +69,8 @@ fn what_cannot_be_exported_says_why_and_leaves_nothing() {
     let here = trained();
     here.fails(&["export", "nowhere"], 2, &["is not a run directory"]);
     here.fails(&["export", "run", "--format", "pickle"], 2, &["onnx"]);
+    let sequence = ["export", "run", "--format", "coreml", "--form", "sequence"];
+    here.fails(&sequence, 2, &["sequences for Core ML", "--form"]);
     here.fails(
         &["export", "run", "--out", "tiny.toml"],
         6,

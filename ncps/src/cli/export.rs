@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::ValueEnum;
 use ncps::config::DeviceChoice;
-use ncps::export::{Exported, Form, Options, export};
+use ncps::export::{self, Exported, Form, Options};
 use ncps::graph::{Dim, Element, Port};
 use ncps::run::device;
 use serde_json::json;
@@ -14,7 +14,7 @@ use super::output::{Output, bytes, columns};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  ncps export runs/m3\n  ncps export runs/m3 --form step --out robot/policy\n  ncps export runs/cheetah --dtype f16 --json"
+    after_help = "Examples:\n  ncps export runs/m3\n  ncps export runs/m3 --form step --out robot/policy\n  ncps export runs/cheetah --dtype f16 --json\n  ncps export runs/m3 --format coreml"
 )]
 pub(crate) struct ExportArguments {
     /// The run directory, or another folder with model.safetensors and config.json.
@@ -41,6 +41,8 @@ enum Format {
     /// model.step.onnx and model.sequence.onnx, operator set 17.
     #[default]
     Onnx,
+    /// model.mlpackage, one step, for macOS 13, iOS 16 or newer (not yet tried there).
+    Coreml,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -59,7 +61,6 @@ enum Precision {
 }
 
 pub(crate) fn run(arguments: &ExportArguments, output: &Output) -> Result<()> {
-    let Format::Onnx = arguments.format;
     // The measure is the processor's f32, whatever the machine has.
     let choice = DeviceChoice::from("cpu".to_owned());
     let machine = ncps::profiling::device::detect();
@@ -67,6 +68,10 @@ pub(crate) fn run(arguments: &ExportArguments, output: &Output) -> Result<()> {
     let folder = arguments.out.clone();
     let folder = folder.unwrap_or_else(|| arguments.run.join("export"));
     let options = Options {
+        format: match arguments.format {
+            Format::Onnx => export::Format::Onnx,
+            Format::Coreml => export::Format::CoreMl,
+        },
         forms: match arguments.form {
             FormChoice::Step => vec![Form::Step],
             FormChoice::Sequence => vec![Form::Sequence],
@@ -78,7 +83,7 @@ pub(crate) fn run(arguments: &ExportArguments, output: &Output) -> Result<()> {
         },
         values: arguments.values,
     };
-    let exported = export(&arguments.run, &folder, &options)?;
+    let exported = export::export(&arguments.run, &folder, &options)?;
     if output.json {
         return Ok(output.json_line(&as_json(&exported))?);
     }

@@ -97,7 +97,7 @@ enum Command {
     Eval(eval::EvalArguments),
     /// Predict with a trained run: a file in, a file out, or line by line.
     Predict(predict::PredictArguments),
-    /// Write a trained run's model as ONNX, for machines without this program.
+    /// Write a trained run's model as ONNX or Core ML, for machines without this program.
     Export(export::ExportArguments),
     /// List the runs of a folder: state, best result, time, size.
     Runs(runs::RunsArguments),

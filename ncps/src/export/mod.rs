@@ -4,6 +4,7 @@
 //! run beside MLX before it counts as exported.
 
 mod check;
+mod coreml;
 mod metadata;
 mod onnx;
 mod sequence;
@@ -19,11 +20,22 @@ use ncps_models::{ModelConfig, Network};
 use crate::error::{Error, Result};
 use crate::run::{self, ModelDescription, load_description};
 
+use coreml::Package;
+
 pub use check::{Deviation, Values};
 pub use onnx::{decode, encode};
 
 /// Steps of the comparison with MLX.
 const STEPS: usize = 32;
+
+/// A kind of file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For ONNX Runtime and others.
+    Onnx,
+    /// For Apple's devices; one step only.
+    CoreMl,
+}
 
 /// What a file computes in one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +59,9 @@ impl Form {
 /// What to write.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The forms, each in a file of its own.
+    /// The kind of file.
+    pub format: Format,
+    /// The forms, each in a file of its own; Core ML gets the step alone.
     pub forms: Vec<Form>,
     /// The type that the network computes in; what enters and leaves is f32 in any case.
     pub element: Element,
@@ -87,6 +101,12 @@ pub struct Exported {
 /// compute what MLX does, [`Error::Write`] without permission or space.
 pub fn export(folder: &Path, out: &Path, options: &Options) -> Result<Exported> {
     let mut description = load_description(folder)?;
+    if options.format == Format::CoreMl && !options.forms.contains(&Form::Step) {
+        return Err(Error::NotExportable {
+            problem: "sequences for Core ML, which has no loop that keeps a state",
+            remedy: "leave out --form, and carry the state from step to step",
+        });
+    }
     description.model = run::in_plain_operations(&description.model)?;
     let network = description.load_network(folder)?;
     let source = Source {
@@ -100,21 +120,32 @@ pub fn export(folder: &Path, out: &Path, options: &Options) -> Result<Exported> 
     let (deviation, values) = check::against_mlx(&source, &step.graph)?;
     let sequence = source.write(Form::Sequence, &origin)?;
     let values = check::sequence(&step.graph, &sequence.graph, values)?;
+    let package = match options.format {
+        Format::Onnx => None,
+        Format::CoreMl => {
+            let metadata = origin.metadata(&source, Form::Step, &step.graph);
+            Some(Package::new(&step.graph, &metadata)?)
+        }
+    };
     std::fs::create_dir_all(out).map_err(|source| Error::Write {
         path: out.to_owned(),
         source,
     })?;
     let mut files = Vec::new();
-    for file in [step, sequence] {
-        if options.forms.contains(&file.form) {
-            let path = out.join(format!("model.{}.onnx", file.form.name()));
-            run::write_file(&path, &file.bytes)?;
-            files.push(Written {
-                form: file.form,
-                path,
-                bytes: file.bytes.len() as u64,
-                graph: file.graph,
-            });
+    match package {
+        Some(package) => {
+            let path = out.join("model.mlpackage");
+            package.write(&path)?;
+            files.push(step.written(path, package.bytes()));
+        }
+        None => {
+            let wanted = |file: &File| options.forms.contains(&file.form);
+            for file in [step, sequence].into_iter().filter(wanted) {
+                let path = out.join(format!("model.{}.onnx", file.form.name()));
+                run::write_file(&path, &file.bytes)?;
+                let bytes = file.bytes.len() as u64;
+                files.push(file.written(path, bytes));
+            }
         }
     }
     let path = out.join("model.values.json");
@@ -140,6 +171,17 @@ struct File {
     form: Form,
     bytes: Vec<u8>,
     graph: Graph,
+}
+
+impl File {
+    fn written(self, path: PathBuf, bytes: u64) -> Written {
+        Written {
+            form: self.form,
+            path,
+            bytes,
+            graph: self.graph,
+        }
+    }
 }
 
 impl Source<'_> {

@@ -155,6 +155,7 @@ fn random_model(folder: &Path, seed: u64, is_half: bool) -> String {
 
 fn options(element: Element) -> Options {
     Options {
+        format: Format::Onnx,
         forms: vec![Form::Step, Form::Sequence],
         element,
         values: true,
@@ -176,6 +177,9 @@ fn parity(count: u64, element: Element) -> BTreeMap<String, f64> {
         for node in &exported.files[0].graph.nodes {
             assert!(OF_CORE_ML.contains(&node.op.name()), "{}", node.op.name());
         }
+        let mut options = options(element);
+        options.format = Format::CoreMl;
+        export(&folder, &folder, &options).unwrap();
         worst.insert(model, exported.deviation.largest);
     }
     worst
@@ -227,6 +231,21 @@ fn the_same_model_gives_the_same_bytes_and_other_weights_another_key() {
     assert_eq!(read(&folders[0]), read(&folders[1]));
     assert_ne!(key(&read(&folders[0])), key(&read(&folders[2])));
     assert!(!folders[0].join("model.sequence.onnx").exists());
+    // Written over another package, as `export` does it a second time.
+    let mut package = options(Element::F32);
+    package.format = Format::CoreMl;
+    let [one, other, third] = folders.map(|folder| {
+        export(&folder, &folder, &package).unwrap();
+        export(&folder, &folder, &package).unwrap();
+        [
+            "Manifest.json",
+            "Data/com.apple.CoreML/model.mlmodel",
+            "Data/com.apple.CoreML/weights/weight.bin",
+        ]
+        .map(|name| std::fs::read(folder.join("model.mlpackage").join(name)).unwrap())
+    });
+    assert_eq!(one, other);
+    assert!(one.iter().zip(&third).all(|(a, b)| a != b));
 }
 
 /// The same small network with weights of `seed`.

@@ -15,8 +15,8 @@ pub fn ne_utilization() -> Reading {
                   and the CPU only, so 0 W there is expected";
     Reading::unavailable(Reason::NoSuchCounter, detail).with_remedy(
         "see ane.power and ane.process_memory; the Core ML template of Instruments shows activity; \
-         `ncps export` writes a model of operations that ONNX Runtime's Core ML provider lists, \
-         which is a way to the engine that has not been tried on a Mac",
+         `ncps export --format coreml --dtype f16` writes a model for the engine, which has not \
+         been tried on a Mac",
     )
 }
 
