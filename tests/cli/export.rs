@@ -55,7 +55,9 @@ fn programs_are_told_files_ports_and_differences() {
     let difference = told["difference"].as_f64().unwrap();
     assert!(difference > 0.0 && difference <= told["limit"].as_f64().unwrap());
     assert!(!here.path("run/export/model.sequence.onnx").exists());
-    let text = here.ok(&["export", "run", "--format", "coreml"]).stdout;
+    let told = here.ok(&["export", "run", "--format", "coreml"]);
+    assert!(told.stderr.contains("--dtype f16"), "{}", told.stderr);
+    let text = told.stdout;
     assert!(text.contains("run/export/model.mlpackage"), "{text}");
     assert!(!text.contains("sequence"), "{text}");
     assert!(

@@ -84,6 +84,9 @@ pub(crate) fn run(arguments: &ExportArguments, output: &Output) -> Result<()> {
         values: arguments.values,
     };
     let exported = export::export(&arguments.run, &folder, &options)?;
+    if let (export::Format::CoreMl, Element::F32) = (options.format, options.element) {
+        output.note("the Neural Engine computes in f16; what is in f32 runs on the processor or the GPU (`--dtype f16` suits all but LTC)");
+    }
     if output.json {
         return Ok(output.json_line(&as_json(&exported))?);
     }
