@@ -138,8 +138,15 @@ impl Builder {
 
     /// `x W^T + b` for a weight [N, K].
     pub fn gemm(&mut self, x: &Value, weight: &Value, bias: Option<&Value>) -> Value {
-        let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).collect();
-        self.one(Op::Gemm, &inputs)
+        match bias {
+            // tract (0.23.9) takes a product in f16 that has a bias for one in f32.
+            Some(bias) if self.element == Element::F16 => {
+                let product = self.one(Op::Gemm, &[x, weight]);
+                self.add(&product, bias)
+            }
+            Some(bias) => self.one(Op::Gemm, &[x, weight, bias]),
+            None => self.one(Op::Gemm, &[x, weight]),
+        }
     }
 
     /// Features side by side.
