@@ -86,3 +86,14 @@ fn the_list_has_every_case_and_what_is_wrong_is_named() {
         &["portable, avx2, avx512 or neon"],
     );
 }
+
+#[test]
+fn what_is_beside_the_steps_is_measured_on_the_cpu_as_it_is_trained() {
+    let here = Workplace::new();
+    here.fails(
+        &["bench", "--overheads", "--device", "gpu"],
+        2,
+        &["leave out --device gpu"],
+    );
+    here.fails(&["bench", "--overheads", "--plain"], 2, &["--plain"]);
+}

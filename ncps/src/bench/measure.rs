@@ -22,7 +22,7 @@ use crate::run::step_memory::{self, BatchShape};
 use crate::workload;
 
 /// Draws the network's parameters and the batch.
-const SEED: u64 = 1;
+pub(super) const SEED: u64 = 1;
 
 /// How to measure.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,7 +63,7 @@ pub fn run(case: &Case, options: &Options) -> Result<Record> {
     let work = Work::of_training_step(network.as_ref(), case.batch, case.time)?;
     let infer_flops = Work::of_step(network.as_ref())?.flops();
     let params = network.summary().parameters;
-    let estimated = estimate(case, network.as_ref(), options.is_gpu);
+    let estimated = estimate(case, network.as_ref(), options)?;
     workload::reset_peak();
     let trained = train(network, case, options.seconds)?;
     let mlx_peak = workload::allocator().peak;
@@ -172,7 +172,8 @@ fn implementation_name(implementation: Implementation) -> &'static str {
     }
 }
 
-fn build(case: &Case, options: &Options) -> Result<Box<dyn Network>> {
+/// The case's network with the implementation that was asked for.
+fn config(case: &Case, options: &Options) -> ModelConfig {
     let mut config = case.config();
     let slot = match &mut config {
         ModelConfig::Cfc(model) => Some(&mut model.implementation),
@@ -184,11 +185,15 @@ fn build(case: &Case, options: &Options) -> Result<Box<dyn Network>> {
     if let Some(slot) = slot {
         *slot = implementation(options);
     }
-    Ok(config.build(case.inputs, case.outputs, SEED)?)
+    config
+}
+
+pub(super) fn build(case: &Case, options: &Options) -> Result<Box<dyn Network>> {
+    Ok(config(case, options).build(case.inputs, case.outputs, SEED)?)
 }
 
 /// The one batch that every step sees.
-fn batch(case: &Case) -> Batch {
+pub(super) fn batch(case: &Case) -> Batch {
     let mut random = Initializer::new(SEED);
     let mut draw = |last| random.uniform(-1.0, 1.0, &[case.batch, case.time, last]);
     let (x, targets) = (draw(case.inputs), draw(case.outputs));
@@ -210,21 +215,22 @@ struct Trained {
 }
 
 /// What training is estimated to take in memory beside its data.
-fn estimate(case: &Case, network: &dyn Network, is_gpu: bool) -> u64 {
+fn estimate(case: &Case, network: &dyn Network, options: &Options) -> Result<u64> {
     let shape = BatchShape {
         batch: case.batch,
         time: case.time,
         has_timespans: false,
         has_mask: false,
     };
-    let step = step_memory::bytes(network, &TrainConfig::default(), shape, is_gpu);
+    let (model, train) = (config(case, options), TrainConfig::default());
+    let step = step_memory::bytes(network, &model, &train, shape, options.is_gpu)?;
     let sizes = Sizes {
         parameters: network.summary().parameters,
         optimizer_slots: 2,
         data_values: 0,
         step,
     };
-    MemoryEstimate::of(sizes).total
+    Ok(MemoryEstimate::of(sizes).total)
 }
 
 fn train(network: Box<dyn Network>, case: &Case, seconds: f64) -> Result<Trained> {

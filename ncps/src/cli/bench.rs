@@ -8,7 +8,7 @@ use clap::builder::PossibleValuesParser;
 use ncps::Error;
 use ncps::bench::cases::{self, CASES, Case};
 use ncps::bench::measure::{self, Options};
-use ncps::bench::{Arrays, Record, Roofs};
+use ncps::bench::{self, Arrays, Record, Roofs};
 use ncps::kernel::{self, Level};
 use ncps::profiling::device::detect;
 use ncps::run::device::has_gpu;
@@ -18,7 +18,7 @@ use super::output::{Output, columns, short};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  ncps bench\n  ncps bench --case cfc-default --case ltc-ncp-32 --threads 1\n  ncps bench --plain --json > plain.jsonl\n  ncps bench --list\n\nEach case runs in a process of its own, so that its peak memory is its own. The bound is the share of the speed that this machine can reach at most, from rates that are measured first; --json gives all figures."
+    after_help = "Examples:\n  ncps bench\n  ncps bench --case cfc-default --case ltc-ncp-32 --threads 1\n  ncps bench --plain --json > plain.jsonl\n  ncps bench --overheads --threads 1\n  ncps bench --list\n\nEach case runs in a process of its own, so that its peak memory is its own. The bound is the share of the speed that this machine can reach at most, from rates that are measured first; --json gives all figures."
 )]
 pub(crate) struct BenchArguments {
     /// Run this case only; may be repeated. Without it all cases that suit the device run.
@@ -47,6 +47,10 @@ pub(crate) struct BenchArguments {
     /// Vectors of the kernels: portable, avx2, avx512 or neon; without it the widest of this processor.
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     vectors: Option<Level>,
+    /// Measure what a run does beside its training steps instead: filling batches, checking each step, writing checkpoints
+    /// (below the current folder, on the CPU).
+    #[arg(long, conflicts_with = "plain")]
+    overheads: bool,
     /// Measure the one named case in this process, as the program calls itself.
     #[arg(long, hide = true)]
     here: bool,
@@ -88,6 +92,9 @@ pub(crate) fn run(arguments: &BenchArguments, output: &Output) -> Result<()> {
     }
     if arguments.here {
         return here(arguments, output);
+    }
+    if arguments.overheads {
+        return overheads(arguments, output);
     }
     compare(arguments, output)
 }
@@ -132,6 +139,71 @@ fn here(arguments: &BenchArguments, output: &Output) -> Result<()> {
         is_plain: arguments.plain,
     };
     Ok(output.json_line(&measure::run(case, &options)?)?)
+}
+
+/// What is beside the steps, case by case in this process.
+fn overheads(arguments: &BenchArguments, output: &Output) -> Result<()> {
+    if arguments.device == Some(BenchDevice::Gpu) {
+        let message = "--overheads are measured on the CPU: leave out --device gpu";
+        return Err(UsageError::new(message).into());
+    }
+    if cfg!(debug_assertions) {
+        output.note("built without optimisation: the figures say nothing about a release build");
+    }
+    let options = Options {
+        seconds: arguments.seconds,
+        is_gpu: false,
+        threads: arguments.threads,
+        is_plain: false,
+    };
+    // Checkpoints go where those of a run would go, since their cost is that of the disk too.
+    let folder = tempfile::Builder::new()
+        .prefix(".ncps-bench-")
+        .tempdir_in(".")
+        .context("the current folder cannot be written to, where checkpoints are to be measured")?;
+    let mut rows = vec![
+        [
+            "case",
+            "train ms",
+            "data us",
+            "% of both",
+            "checks us",
+            "% of step",
+            "checkpoint ms",
+            "from",
+            "to",
+            "kB",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    for case in cases::select(&arguments.cases, false) {
+        output.note(format_args!("case {}", case.name));
+        let found = bench::overheads::run(case, &options, folder.path())?;
+        if output.json {
+            output.json_line(&found)?;
+        }
+        rows.push(vec![
+            found.case,
+            short(1e3 * found.train_s),
+            short(1e6 * found.data_s),
+            short(found.data_percent),
+            short(1e6 * found.checks_s),
+            short(found.checks_percent),
+            short(1e3 * found.checkpoint_s),
+            short(1e3 * found.checkpoint_range_s[0]),
+            short(1e3 * found.checkpoint_range_s[1]),
+            short(1e-3 * found.checkpoint_bytes as f64),
+        ]);
+    }
+    if !output.json {
+        output.print(columns(&rows))?;
+        output.line(
+            "\nWall time, medians of blocks in turn. Data: gathering a batch of shuffled windows in memory and handing it to MLX. Checks: keeping\n\
+             what a step began from, the gradient's norm, reading loss and norm. Checkpoint: what each adds to training.",
+        )?;
+    }
+    Ok(())
 }
 
 /// The outer call: the machine's own rates, then each case in a process.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ncps_core::train::{Metrics, TrainConfig, loss};
+use ncps_core::train::{Metrics, loss};
 use ncps_datasets::{DataSchema, Dataset, Task, WindowSet};
 use ncps_models::Network;
 use ncps_profiling::device::Machine;
@@ -124,7 +124,7 @@ impl Session {
             .build(dataset.inputs(), outputs(config, &dataset), config.seed);
         let network = network.map_err(|error| config::model_error(&loaded, error))?;
         let is_gpu = device.backend == "gpu";
-        let plan = plan(config, &dataset, network.as_ref(), is_gpu);
+        let plan = plan(config, &dataset, network.as_ref(), is_gpu)?;
         if !limits.is_dry {
             memory::check(&plan, &config.train, memory)?;
         }
@@ -151,13 +151,7 @@ impl Session {
         let network = config
             .model
             .build(self.dataset.inputs(), outputs, config.seed)?;
-        let train = &config.train;
-        Ok(memory_estimate(
-            network.as_ref(),
-            train,
-            &self.dataset,
-            is_gpu,
-        ))
+        memory_estimate(network.as_ref(), config, &self.dataset, is_gpu)
     }
 
     /// The configuration.
@@ -404,10 +398,11 @@ fn fit_loss_to_data(loaded: &mut Loaded<RunConfig>, dataset: &Dataset) -> Result
 /// What training takes on a device.
 fn memory_estimate(
     network: &dyn Network,
-    train: &TrainConfig,
+    config: &RunConfig,
     dataset: &Dataset,
     is_gpu: bool,
-) -> MemoryEstimate {
+) -> Result<MemoryEstimate> {
+    let train = &config.train;
     let sets = [&dataset.train, &dataset.validation, &dataset.test];
     let width = dataset.inputs() + dataset.outputs() + 1;
     let shape = BatchShape {
@@ -416,15 +411,20 @@ fn memory_estimate(
         has_timespans: dataset.train.has_timespans(),
         has_mask: dataset.train.has_mask(),
     };
-    MemoryEstimate::of(Sizes {
+    Ok(MemoryEstimate::of(Sizes {
         parameters: network.summary().parameters,
         optimizer_slots: 2,
         data_values: sets.iter().map(|set| set.steps_held()).sum::<usize>() * width,
-        step: step_memory::bytes(network, train, shape, is_gpu),
-    })
+        step: step_memory::bytes(network, &config.model, train, shape, is_gpu)?,
+    }))
 }
 
-fn plan(config: &RunConfig, dataset: &Dataset, network: &dyn Network, is_gpu: bool) -> Plan {
+fn plan(
+    config: &RunConfig,
+    dataset: &Dataset,
+    network: &dyn Network,
+    is_gpu: bool,
+) -> Result<Plan> {
     let batch = config.train.batch_size;
     // Buckets of lengths have a last batch each, and lanes are of one length; a part without windows is refused later.
     let batches = match config.train.stateful {
@@ -433,7 +433,7 @@ fn plan(config: &RunConfig, dataset: &Dataset, network: &dyn Network, is_gpu: bo
     };
     let steps_per_epoch = batches.map_or(0, |batches| batches.steps());
     let sets = [&dataset.train, &dataset.validation, &dataset.test];
-    Plan {
+    Ok(Plan {
         parameters: network.summary().parameters,
         windows: sets.map(WindowSet::len),
         time: dataset.train.time(),
@@ -442,8 +442,8 @@ fn plan(config: &RunConfig, dataset: &Dataset, network: &dyn Network, is_gpu: bo
         padding: dataset.train.padding(),
         steps_per_epoch,
         steps: steps_per_epoch as u64 * config.train.epochs,
-        memory_estimate: memory_estimate(network, &config.train, dataset, is_gpu),
-    }
+        memory_estimate: memory_estimate(network, config, dataset, is_gpu)?,
+    })
 }
 
 /// In what two data sets differ for a model, if in anything.

@@ -1,18 +1,54 @@
 //! The operations of a graph that is not yet evaluated: what MLX would schedule or launch.
 
+mod memory;
+
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_void};
 
 use mlx_rs::Array;
 use mlx_rs::error::Exception;
 
+pub use memory::peak_bytes;
+
+type Visit = extern "C" fn(
+    *mut c_void,
+    *const c_char,
+    *const usize,
+    usize,
+    *const usize,
+    *const u64,
+    *const usize,
+    usize,
+    *const i32,
+    usize,
+);
+
 unsafe extern "C" {
     fn ncps_graph_visit(
         outputs: *const mlx_sys::mlx_array,
         count: usize,
         context: *mut c_void,
-        visit: extern "C" fn(*mut c_void, *const c_char),
+        visit: Visit,
     ) -> i32;
+    fn ncps_graph_name(array: mlx_sys::mlx_array) -> usize;
+}
+
+/// An operation that is not yet evaluated.
+#[derive(Debug)]
+struct Operation {
+    /// MLX's name for its kind.
+    kind: String,
+    /// What it reads, evaluated or not, as often as it reads it.
+    inputs: Vec<usize>,
+    outputs: Vec<Output>,
+}
+
+/// What an operation makes.
+#[derive(Debug)]
+struct Output {
+    name: usize,
+    bytes: u64,
+    shape: Vec<i32>,
 }
 
 /// How often each operation stands in the graph of `outputs`, by MLX's name for it.
@@ -24,36 +60,93 @@ unsafe extern "C" {
 pub fn operations<'a>(
     outputs: impl IntoIterator<Item = &'a Array>,
 ) -> Result<BTreeMap<String, usize>, Exception> {
-    let handles: Vec<mlx_sys::mlx_array> = outputs.into_iter().map(Array::as_ptr).collect();
     let mut counts = BTreeMap::new();
-    // SAFETY: the handles belong to arrays that are borrowed for the call; `visit` gets back the map that is lent to it
+    for operation in walk(outputs)? {
+        *counts.entry(operation.kind).or_default() += 1;
+    }
+    Ok(counts)
+}
+
+/// The operations of the graph of `outputs`, each behind one that reads from it.
+fn walk<'a>(outputs: impl IntoIterator<Item = &'a Array>) -> Result<Vec<Operation>, Exception> {
+    let handles: Vec<mlx_sys::mlx_array> = outputs.into_iter().map(Array::as_ptr).collect();
+    let mut found: Vec<Operation> = Vec::new();
+    // SAFETY: the handles belong to arrays that are borrowed for the call; `visit` gets back the list that is lent to it
     // here, and only while the call lasts.
     let status = unsafe {
         ncps_graph_visit(
             handles.as_ptr(),
             handles.len(),
-            (&raw mut counts).cast(),
+            (&raw mut found).cast(),
             visit,
         )
     };
     match status {
-        0 => Ok(counts),
+        0 => Ok(found),
         _ => Err(Exception::custom(
             "the graph is too large to be walked through",
         )),
     }
 }
 
-extern "C" fn visit(context: *mut c_void, name: *const c_char) {
-    // SAFETY: `context` is the map of `operations`, and nobody else uses it meanwhile; the name is a C string that lives
-    // as long as the operation.
-    let (counts, name) = unsafe {
-        let counts = &mut *context.cast::<BTreeMap<String, usize>>();
-        (counts, CStr::from_ptr(name))
+/// The name by which operations know an array.
+fn name_of(array: &Array) -> usize {
+    // SAFETY: the handle is that of a live array.
+    unsafe { ncps_graph_name(array.as_ptr()) }
+}
+
+extern "C" fn visit(
+    context: *mut c_void,
+    kind: *const c_char,
+    inputs: *const usize,
+    input_count: usize,
+    results: *const usize,
+    bytes: *const u64,
+    axes: *const usize,
+    result_count: usize,
+    sizes: *const i32,
+    size_count: usize,
+) {
+    // SAFETY: `context` is the list of `walk`, and nobody else uses it meanwhile; the name is a C string that lives as long as
+    // the operation.
+    let (found, kind) = unsafe { (&mut *context.cast::<Vec<Operation>>(), CStr::from_ptr(kind)) };
+    // SAFETY: the caller's vectors of these lengths live until this returns; empty ones are not looked at.
+    let (inputs, results, bytes, axes, mut sizes) = unsafe {
+        (
+            slice(inputs, input_count),
+            slice(results, result_count),
+            slice(bytes, result_count),
+            slice(axes, result_count),
+            slice(sizes, size_count),
+        )
     };
-    *counts
-        .entry(name.to_string_lossy().into_owned())
-        .or_default() += 1;
+    let each = results.iter().zip(bytes).zip(axes);
+    let outputs = each.map(|((&name, &bytes), &axes)| {
+        let (own, behind) = sizes.split_at(axes.min(sizes.len()));
+        sizes = behind;
+        Output {
+            name,
+            bytes,
+            shape: own.to_vec(),
+        }
+    });
+    found.push(Operation {
+        kind: kind.to_string_lossy().into_owned(),
+        inputs: inputs.to_vec(),
+        outputs: outputs.collect(),
+    });
+}
+
+/// A borrowed vector, whose pointer may be anything where it is empty.
+///
+/// # Safety
+/// Otherwise `values` points to `count` values that outlive the result.
+unsafe fn slice<'a, T>(values: *const T, count: usize) -> &'a [T] {
+    match count {
+        0 => &[],
+        // SAFETY: as this function demands.
+        _ => unsafe { std::slice::from_raw_parts(values, count) },
+    }
 }
 
 #[cfg(test)]

@@ -72,4 +72,5 @@ pub use sequence::Keep;
 pub use simd::{Level, force, level};
 pub(crate) use spec::LEAST_CAPACITY;
 pub use spec::{CellSpec, CfcLayer, CfcSpec, LtcSpec, ParameterSpec, SequenceSpec};
+pub use update::norm;
 pub(crate) use update::{Clip, Rule};

@@ -80,7 +80,7 @@ impl Kernel for Update<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f32 {
         let scale = 1.0 / self.weight.max(LEAST_WEIGHT);
-        let norm = norm(s, self.gradients) * scale;
+        let norm = norm_of(s, self.gradients) * scale;
         let scale = match self.clip.norm {
             Some(limit) if norm > limit => scale * (limit / norm),
             // A norm that is not a number must show in the parameters.
@@ -92,9 +92,30 @@ impl Kernel for Update<'_> {
     }
 }
 
+/// The norm of a gradient as an update computes it on the way, for measuring what that takes.
+///
+/// # Example
+/// ```
+/// assert_eq!(ncps_core::kernel::norm(&[3.0, 4.0]), 5.0);
+/// ```
+pub fn norm(values: &[f32]) -> f32 {
+    struct Norm<'a>(&'a [f32]);
+
+    impl Kernel for Norm<'_> {
+        type Output = f32;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> f32 {
+            norm_of(s, self.0)
+        }
+    }
+
+    super::level().run(Norm(values))
+}
+
 /// The square root of the sum of squares.
 #[inline(always)]
-fn norm<S: Simd>(s: S, values: &[f32]) -> f32 {
+fn norm_of<S: Simd>(s: S, values: &[f32]) -> f32 {
     let mut total = 0f64;
     for chunk in values.chunks(NORM_CHUNK) {
         let whole = chunk.len() / S::LANES * S::LANES;

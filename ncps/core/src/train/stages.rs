@@ -112,6 +112,17 @@ impl<M: Model + 'static> Trainer<M> {
         graph::operations(&outputs).map_err(lift)
     }
 
+    /// The most bytes that the arrays of one train step take at once on the CPU (see [`graph::peak_bytes`]); computes nothing, so
+    /// neither do arrays of the batch that are not evaluated yet.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::train_batch`], [`Error::Diverged`] apart.
+    pub fn step_memory(&mut self, batch: &Batch) -> Result<u64> {
+        self.check_batch(batch)?;
+        let outputs = self.step_graph(batch)?;
+        graph::peak_bytes(&outputs).map_err(lift)
+    }
+
     /// Loss, weight, norm and new state of one step, not evaluated.
     fn step_graph(&mut self, batch: &Batch) -> Result<Vec<Array>> {
         let rate = self.progress.learning_rate(&self.shared.config);
