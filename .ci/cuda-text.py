@@ -50,7 +50,8 @@ def compiler():
 def sources():
     folder = WORK / "sources"
     shutil.rmtree(folder, ignore_errors=True)
-    test = ["cargo", "test", "--quiet", "-p", "ncps-core", "--lib", "kernel::tests::sources"]
+    # Both packages, so that what they need is built once: for one alone Cargo would choose other features.
+    test = ["cargo", "test", "--quiet", "-p", "ncps-core", "-p", "ncps-mlx", "--lib", "kernel::tests::sources"]
     done = subprocess.run(test, cwd=ROOT, env={**os.environ, "NCPS_KERNEL_SOURCES": str(folder)}, stdout=subprocess.DEVNULL)
     if done.returncode != 0:
         fail("the GPU kernels' sources could not be written")

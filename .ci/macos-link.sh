@@ -147,7 +147,7 @@ echo "macos-link: mlx-c and $count C++ files of ours link with libmlx.dylib $mlx
 # The GPU kernels' Metal text, as the tests generate it for a variety of layers, through clang's own checks.
 sources=$work/metal
 rm -rf "$sources"
-(cd "$root" && NCPS_KERNEL_SOURCES="$sources" cargo test --quiet -p ncps-core --lib kernel::tests::sources >/dev/null) ||
+(cd "$root" && NCPS_KERNEL_SOURCES="$sources" cargo test --quiet -p ncps-core -p ncps-mlx --lib kernel::tests::sources >/dev/null) ||
     fail "the GPU kernels' sources could not be written"
 checked=0
 for file in "$sources"/*.metal; do
