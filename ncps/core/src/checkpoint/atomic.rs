@@ -47,7 +47,7 @@ pub fn append(file: &mut File, path: &Path, bytes: &[u8]) -> Result<()> {
     write_all(file, path, bytes).map_err(io("write", path))
 }
 
-/// Writes a directory of files beside its place and renames it there, synced as `durability` asks.
+/// Writes a directory of files beside its place and renames it there, synced as `durability` asks. Their names may lie in folders.
 ///
 /// What is there already is replaced; if its files are the same, nothing is written.
 ///
@@ -187,7 +187,17 @@ fn fill(directory: &Path, files: &[(&str, Vec<u8>)], durability: Durability) -> 
     // Not its parents: where they have gone, the run's other files have gone with them.
     fs::create_dir(directory)?;
     for (name, bytes) in files {
-        put(&directory.join(name), bytes, durability)?;
+        let path = directory.join(name);
+        let folders = Path::new(name).ancestors().skip(1);
+        let folders = folders.filter(|folder| !folder.as_os_str().is_empty());
+        let folders: Vec<PathBuf> = folders.map(|folder| directory.join(folder)).collect();
+        if let Some(folder) = folders.first() {
+            fs::create_dir_all(folder)?;
+        }
+        put(&path, bytes, durability)?;
+        for folder in folders {
+            sync_directory(&folder, durability)?;
+        }
     }
     sync_directory(directory, durability)
 }
@@ -324,9 +334,11 @@ mod tests {
             Durability::Machine,
         )
         .unwrap();
-        write_directory(&path, &[("a", b"3".to_vec())], Durability::Machine).unwrap();
+        let files = [("a", b"3".to_vec()), ("in/the/depth", b"4".to_vec())];
+        write_directory(&path, &files, Durability::Machine).unwrap();
         assert_eq!(names(folder.path()), ["step"]);
-        assert_eq!(names(&path), ["a"]);
+        assert_eq!(names(&path), ["a", "in"]);
+        assert_eq!(fs::read(path.join("in/the/depth")).unwrap(), b"4");
         assert_eq!(fs::read(path.join("a")).unwrap(), b"3");
     }
 
@@ -335,8 +347,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("step");
         write_directory(&path, &[("a", b"1".to_vec())], Durability::Machine).unwrap();
-        // The second file's name has a directory that does not exist.
-        let files = [("a", b"2".to_vec()), ("none/b", b"2".to_vec())];
+        // The second file's name has a file for its folder.
+        let files = [("a", b"2".to_vec()), ("a/b", b"2".to_vec())];
         assert!(write_directory(&path, &files, Durability::Machine).is_err());
         assert_eq!(names(folder.path()), ["step"]);
         assert_eq!(fs::read(path.join("a")).unwrap(), b"1");

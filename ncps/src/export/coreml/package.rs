@@ -1,16 +1,16 @@
 //! The folder that Core ML takes for a model.
 
-use std::fs;
 use std::path::Path;
 
-use ncps_core::checkpoint::{atomic, sha256};
+use ncps_core::checkpoint::atomic::{Durability, write_directory};
+use ncps_core::checkpoint::sha256;
 use ncps_core::export::{Graph, Port};
 use prost::Message;
 use serde_json::json;
 
 use super::program::{program, sizes};
 use super::proto::{ARRAY_F32, ArrayType, Description, Feature, FeatureType, Metadata, Model};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// macOS 13, iOS 16.
 const SPECIFICATION: i32 = 7;
@@ -18,7 +18,7 @@ const AUTHOR: &str = "com.apple.CoreML";
 
 /// A package in memory: names below the folder, and contents.
 pub(in crate::export) struct Package {
-    files: Vec<(String, Vec<u8>)>,
+    files: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl Package {
@@ -45,12 +45,11 @@ impl Package {
         };
         let model = model.encode_to_vec();
         let manifest = manifest(&model, &weights);
-        let within = |name: &str| format!("Data/{AUTHOR}/{name}");
         Ok(Self {
             files: vec![
-                ("Manifest.json".to_owned(), manifest.into_bytes()),
-                (within("model.mlmodel"), model),
-                (within("weights/weight.bin"), weights),
+                ("Manifest.json", manifest.into_bytes()),
+                ("Data/com.apple.CoreML/model.mlmodel", model),
+                ("Data/com.apple.CoreML/weights/weight.bin", weights),
             ],
         })
     }
@@ -59,26 +58,12 @@ impl Package {
         self.files.iter().map(|(_, bytes)| bytes.len() as u64).sum()
     }
 
-    /// Writes the folder, which appears whole.
+    /// Writes the folder, which appears whole, in place of one that is there.
     ///
     /// # Errors
-    /// [`Error::Write`] or [`Error::Core`] without permission or space.
+    /// [`crate::Error::Core`] without permission or space; what was there before is then still there.
     pub(in crate::export) fn write(&self, path: &Path) -> Result<()> {
-        let failed = |source| Error::Write {
-            path: path.to_owned(),
-            source,
-        };
-        let beside = path.parent().unwrap_or(Path::new("."));
-        let whole = tempfile::tempdir_in(beside).map_err(failed)?;
-        for (name, bytes) in &self.files {
-            let file = whole.path().join("package").join(name);
-            fs::create_dir_all(file.parent().unwrap_or(beside)).map_err(failed)?;
-            atomic::write_file(&file, bytes)?;
-        }
-        if path.exists() {
-            atomic::remove_directory(path)?;
-        }
-        fs::rename(whole.path().join("package"), path).map_err(failed)
+        Ok(write_directory(path, &self.files, Durability::Machine)?)
     }
 }
 
