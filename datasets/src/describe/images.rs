@@ -136,10 +136,15 @@ fn pairs(path: &Path, around: &[Found]) -> Result<(Pair, Option<Pair>)> {
     let is_like = |found: &&&Found| {
         found.path != train.images.path && found.shape[1..] == train.images.shape[1..]
     };
-    let other = images
-        .iter()
-        .find(is_like)
-        .and_then(|found| labelled(found));
+    // A name that says so goes before one that only fits.
+    let says_test = |found: &&&Found| {
+        let name = name(&found.path);
+        ["test", "t10k"].iter().any(|word| name.contains(word))
+    };
+    let (said, others): (Vec<&&Found>, Vec<&&Found>) =
+        images.iter().filter(is_like).partition(says_test);
+    let mut likely = said.into_iter().chain(others);
+    let other = likely.next().and_then(|found| labelled(found));
     // Whoever names the images to test on wants to look at these alone.
     let test =
         other.filter(|test| is_train(&train) || test.images.shape[0] < train.images.shape[0]);

@@ -31,8 +31,8 @@ fn refused(kind: &str, name: &str, bytes: impl AsRef<[u8]>, more: &str, words: &
     let folder = Folder::new();
     folder.write(name, bytes);
     let loaded = folder.load(&format!("kind = \"{kind}\"\npath = \"{name}\"\n{more}"));
-    let error = loaded.err().unwrap_or_else(|| panic!("{name} was taken"));
-    told(&error, &[&[name], words].concat());
+    assert!(loaded.is_err(), "{name} was taken");
+    told(&loaded.unwrap_err(), &[&[name], words].concat());
 }
 
 /// Loads truncations of a file that leave more than what it is known by; each must be refused by name and with advice.

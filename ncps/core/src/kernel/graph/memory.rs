@@ -23,7 +23,7 @@ const NUMBER: u64 = 16;
 /// The most bytes that the arrays of a graph take at once while `outputs` are evaluated on the CPU; what is evaluated already, and what the
 /// kernels of fused operations take inside, is not in it.
 ///
-/// How far the host is ahead of the worker decides when a buffer is free. It is between nothing and [`AHEAD`] commands; this is the middle
+/// How far the host is ahead of the worker decides when a buffer is free. It is between nothing and a hundred and ten commands; this is the middle
 /// of what the two take.
 ///
 /// # Errors
