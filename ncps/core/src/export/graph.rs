@@ -1,5 +1,7 @@
 //! What a graph consists of.
 
+use half::f16;
+
 /// The type of a value's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Element {
@@ -42,6 +44,19 @@ pub struct Constant {
     pub shape: Vec<usize>,
     /// Its elements, row-major, already rounded to the type.
     pub values: Vec<f32>,
+}
+
+impl Constant {
+    /// The elements in their type, little-endian: what ONNX and Core ML keep.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let values = self.values.iter();
+        match self.element {
+            Element::F32 => values.flat_map(|value| value.to_le_bytes()).collect(),
+            Element::F16 => values
+                .flat_map(|value| f16::from_f32(*value).to_le_bytes())
+                .collect(),
+        }
+    }
 }
 
 /// An operation, with the meaning that ONNX's operator set 17 gives to the same name.

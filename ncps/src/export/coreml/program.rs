@@ -9,7 +9,7 @@ use super::proto::{
     FileValue, Floats, Function, INT32, Immediate, Integers, Named, Operation, Program, STRING,
     Size, TensorType, TensorValue, Texts, Truths, Value, ValueType,
 };
-use super::weights::{Weights, data};
+use super::weights::Weights;
 use crate::error::{Error, Result};
 
 /// The operations of macOS 13 and iOS 16.
@@ -214,7 +214,7 @@ impl Writer {
                     values: constant.values.clone(),
                 }),
                 Element::F16 => Elements::Bytes(Bytes {
-                    values: data(constant),
+                    values: constant.to_bytes(),
                 }),
             })
         };

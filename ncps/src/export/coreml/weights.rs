@@ -4,7 +4,6 @@
 //! Blob storage, version 2, of coremltools 9.0: little-endian, a header and for each array a block of metadata and its data, all
 //! beginning at multiples of 64 bytes. The program names the place of the metadata.
 
-use half::f16;
 use ncps_core::export::{Constant, Element};
 
 const ALIGNED: usize = 64;
@@ -32,7 +31,7 @@ impl Weights {
     pub(super) fn add(&mut self, constant: &Constant) -> u64 {
         self.align();
         let place = self.bytes.len() as u64;
-        let data = data(constant);
+        let data = constant.to_bytes();
         let kind = match constant.element {
             Element::F32 => F32,
             Element::F16 => F16,
@@ -59,16 +58,5 @@ impl Weights {
     fn align(&mut self) {
         self.bytes
             .resize(self.bytes.len().next_multiple_of(ALIGNED), 0);
-    }
-}
-
-/// The elements of an array, little-endian.
-pub(super) fn data(constant: &Constant) -> Vec<u8> {
-    let values = constant.values.iter();
-    match constant.element {
-        Element::F32 => values.flat_map(|value| value.to_le_bytes()).collect(),
-        Element::F16 => values
-            .flat_map(|value| f16::from_f32(*value).to_le_bytes())
-            .collect(),
     }
 }

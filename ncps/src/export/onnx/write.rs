@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use half::f16;
 use ncps_core::checkpoint::sha256;
 use ncps_core::export::{Constant, Dim, Element, Graph, Node, Op, Port};
 use prost::Message;
@@ -158,18 +157,11 @@ fn data_type(element: Element) -> i32 {
 }
 
 fn tensor(constant: &Constant) -> TensorMessage {
-    let values = constant.values.iter();
-    let bytes = match constant.element {
-        Element::F32 => values.flat_map(|value| value.to_le_bytes()).collect(),
-        Element::F16 => values
-            .flat_map(|value| f16::from_f32(*value).to_le_bytes())
-            .collect(),
-    };
     TensorMessage {
         dims: constant.shape.iter().map(|size| *size as i64).collect(),
         data_type: Some(data_type(constant.element)),
         name: Some(constant.name.clone()),
-        raw_data: Some(bytes),
+        raw_data: Some(constant.to_bytes()),
     }
 }
 

@@ -100,21 +100,12 @@ mod tests {
     use super::super::super::sequence::Spans;
     use super::super::super::spec::{CfcLayer, CfcSpec, SequenceSpec};
     use super::super::gradient::Inputs;
-    use super::super::{LinearStage, SequenceStage, Stage};
+    use super::super::{LinearStage, Stage};
     use super::*;
     use crate::cell::{Activation, Mode};
 
     fn layer(spec: SequenceSpec) -> Stage {
-        let names = spec
-            .parameters()
-            .into_iter()
-            .map(|parameter| parameter.name);
-        Stage::Sequence(SequenceStage {
-            parameters: names.collect(),
-            spec: Arc::new(spec),
-            dropout: 0.0,
-            is_last_only: false,
-        })
+        super::super::tests::layer(spec, false)
     }
 
     fn linear(inputs: usize) -> Stage {

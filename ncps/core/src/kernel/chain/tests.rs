@@ -14,8 +14,8 @@ fn numbers(n: usize, seed: u32) -> Vec<f32> {
     (0..n).map(|_| next()).collect()
 }
 
-fn lstm(inputs: usize, units: usize, is_last_only: bool) -> Stage {
-    let spec = SequenceSpec::lstm(inputs, units);
+/// A layer without dropout that holds the parameters under their own names.
+pub(super) fn layer(spec: SequenceSpec, is_last_only: bool) -> Stage {
     let names = spec
         .parameters()
         .into_iter()
@@ -26,6 +26,10 @@ fn lstm(inputs: usize, units: usize, is_last_only: bool) -> Stage {
         dropout: 0.0,
         is_last_only,
     })
+}
+
+fn lstm(inputs: usize, units: usize, is_last_only: bool) -> Stage {
+    layer(SequenceSpec::lstm(inputs, units), is_last_only)
 }
 
 fn linear(inputs: usize, outputs: usize) -> Stage {
